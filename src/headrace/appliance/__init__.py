@@ -1,0 +1,1 @@
+"""The agent on a cache server: disks, fill, nginx, access log, report and converge."""

@@ -1,0 +1,1 @@
+"""What every package may use: ids, units, clock, chance, errors, tasks, configuration. Knows nothing about video."""

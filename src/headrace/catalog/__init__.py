@@ -1,0 +1,1 @@
+"""Titles, renditions and the immutable files they are made of."""

@@ -1,0 +1,83 @@
+"""Sets of file numbers as compressed bitmaps (Roaring): 100,000 files are a few KiB, a digest and a delta."""
+
+import base64
+import binascii
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+
+from pyroaring import BitMap, FrozenBitMap
+
+from headrace.base.ids import FileNo
+from headrace.catalog.model import CatalogError
+
+MAX_ENCODED_CHARS = 16 * 1024 * 1024
+"""Bound on what a peer may send: 16 MiB of base64 hold far more than any appliance's files."""
+
+
+class FileSet:
+    """An immutable set of file numbers."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._bits = FrozenBitMap(numbers)
+
+    @classmethod
+    def decode(cls, text: str) -> "FileSet":
+        """Read what `encode` wrote.
+
+        Raises:
+            CatalogError: not base64 of a Roaring bitmap, or too large.
+        """
+        if not text:
+            return cls()
+        if len(text) > MAX_ENCODED_CHARS:
+            raise CatalogError(f"file set of {len(text)} characters is over the limit of {MAX_ENCODED_CHARS}")
+        try:
+            return cls(BitMap.deserialize(base64.b64decode(text, validate=True)))
+        except (binascii.Error, ValueError, zlib.error) as error:
+            raise CatalogError(f"file set is not a bitmap: {error}") from None
+
+    def encode(self) -> str:
+        """Base64 of the portable Roaring format; '' for the empty set."""
+        if not self._bits:
+            return ""
+        bits = BitMap(self._bits)
+        bits.run_optimize()
+        return base64.b64encode(bits.serialize()).decode("ascii")
+
+    def digest(self) -> str:
+        """32 hexadecimal digits that two sets share only if they are equal; independent of how bits are packed."""
+        return hashlib.blake2b(self._bits.to_array().tobytes(), digest_size=16).hexdigest()
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._bits
+
+    def __iter__(self) -> Iterator[FileNo]:
+        return (FileNo(number) for number in self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileSet) and self._bits == other._bits
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def __or__(self, other: "FileSet") -> "FileSet":
+        return FileSet(self._bits | other._bits)
+
+    def __and__(self, other: "FileSet") -> "FileSet":
+        return FileSet(self._bits & other._bits)
+
+    def __sub__(self, other: "FileSet") -> "FileSet":
+        return FileSet(self._bits - other._bits)
+
+    def issubset(self, other: "FileSet") -> bool:
+        """True when every member is in `other`."""
+        return bool(self._bits.issubset(other._bits))
+
+    def __repr__(self) -> str:
+        return f"FileSet({len(self)} files, {self.digest()})"

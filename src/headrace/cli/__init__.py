@@ -1,0 +1,1 @@
+"""The headrace command: the only place where parts are put together."""

@@ -1,0 +1,7 @@
+"""`headrace agent`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

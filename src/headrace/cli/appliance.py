@@ -1,0 +1,7 @@
+"""`headrace appliance`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

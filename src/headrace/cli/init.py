@@ -1,0 +1,7 @@
+"""`headrace init`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

@@ -1,0 +1,7 @@
+"""`headrace origin`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

@@ -1,0 +1,7 @@
+"""`headrace publish`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

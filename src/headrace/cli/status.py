@@ -1,0 +1,7 @@
+"""`headrace status`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

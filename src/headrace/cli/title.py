@@ -1,0 +1,7 @@
+"""`headrace title`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

@@ -1,0 +1,7 @@
+"""`headrace token`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""

@@ -1,0 +1,1 @@
+"""How a missing file gets to an appliance: sources and their order."""

@@ -1,0 +1,24 @@
+"""Where an appliance may fetch a file from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.base.ids import ApplianceId
+
+
+class SourceKind(StrEnum):
+    """The order of preference: a peer of the same site, another site, the origin."""
+
+    PEER = "peer"
+    TIER = "tier"
+    ORIGIN = "origin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillSource:
+    """A base URL to fetch files from; a file it does not hold is answered with a redirect or 404, then the next is asked."""
+
+    kind: SourceKind
+    base_url: str
+    appliance_id: ApplianceId | None = None
+    """None for the origin."""

@@ -1,0 +1,179 @@
+"""Sites and appliances: desired, reported and concluded state are three things and never share a field."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from headrace.base.errors import HeadraceError
+from headrace.base.ids import ApplianceId, SiteId
+
+
+class FleetError(HeadraceError):
+    """A site or appliance cannot be what was asked."""
+
+    exit_code = 20
+
+
+class SiteKind(StrEnum):
+    """How a site reaches its clients; the order is the order of preference."""
+
+    EMBEDDED = "embedded"
+    PRIVATE_PEERING = "private-peering"
+    PUBLIC_PEERING = "public-peering"
+    ORIGIN_SIDE = "origin-side"
+
+
+class AdminState(StrEnum):
+    """What an operator wants of an appliance."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"
+    """New sessions elsewhere; running ones finish."""
+    DISABLED = "disabled"
+
+
+class HealthState(StrEnum):
+    """What the control plane concludes from reports and its own probes."""
+
+    UNKNOWN = "unknown"
+    """Never heard of since it enrolled."""
+    TURNING_UP = "turning-up"
+    """Heard, but its turn-up checks have not all passed."""
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    """It reports, but a check fails."""
+    LOST = "lost"
+    """Neither reports nor answers probes."""
+
+
+class HealthReason(StrEnum):
+    """Why an appliance has its health state."""
+
+    ALL_CHECKS_PASS = "all-checks-pass"
+    NEVER_REPORTED = "never-reported"
+    NO_REPORT = "no-report"
+    PROBE_FAILED = "probe-failed"
+    NOTHING_HELD = "nothing-held"
+    NGINX_DOWN = "nginx-down"
+    ALL_DISKS_FAILED = "all-disks-failed"
+    RECOVERING = "recovering"
+    """Good again, but not yet for long enough."""
+    HELD_LAST_STATE = "held-last-state"
+    """Most of the fleet seems lost at once: our own network is the likelier fault, so the last state is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Appliances that share a place and the same routes."""
+
+    site_id: SiteId
+    name: str = ""
+    kind: SiteKind = SiteKind.EMBEDDED
+    latitude_deg: float | None = None
+    longitude_deg: float | None = None
+    prefixes: tuple[str, ...] = ()
+    """Client networks in CIDR form that this site serves."""
+    is_last_resort: bool = False
+    """Serves clients that no site hears a route for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appliance:
+    """What is wanted of an appliance: enrolment and operator's settings."""
+
+    appliance_id: ApplianceId
+    site_id: SiteId
+    content_url: str
+    """Base URL that players use, no trailing slash: http://192.0.2.10 or http://[2001:db8::1]:8080."""
+    admin_state: AdminState = AdminState.ENABLED
+    capacity_bps: int = 10_000_000_000
+    """Bits per second that clients may be given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskReport:
+    """One folder of an appliance's store."""
+
+    folder: str
+    is_ok: bool
+    total_bytes: int
+    free_bytes: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """What an appliance does now, over the last few seconds."""
+
+    tx_bps: float = 0.0
+    requests_per_s: float = 0.0
+    connections: int = 0
+    cpu_ratio: float = 0.0
+    sessions: int = 0
+    """Distinct clients or CMCD session ids of the last 30 seconds: what a drain waits for."""
+
+
+class FillState(StrEnum):
+    """What the fill loop of an appliance is doing."""
+
+    IDLE = "idle"
+    FILLING = "filling"
+    NO_SOURCE = "no-source"
+    DISK_FULL = "disk-full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillReport:
+    """Progress of the fill."""
+
+    state: FillState = FillState.IDLE
+    pending_files: int = 0
+    pending_bytes: int = 0
+    done_files: int = 0
+    """Since the agent started."""
+    done_bytes: int = 0
+    rate_bps: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NginxReport:
+    """The web server under the agent."""
+
+    is_running: bool = False
+    version: str = ""
+    restarts: int = 0
+    config_digest: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseReport:
+    """What software an appliance runs."""
+
+    headrace: str = ""
+    nginx: str = ""
+    kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceReport:
+    """What an appliance says of itself."""
+
+    disks: tuple[DiskReport, ...] = ()
+    load: LoadReport = field(default_factory=LoadReport)
+    fill: FillReport = field(default_factory=FillReport)
+    nginx: NginxReport = field(default_factory=NginxReport)
+    release: ReleaseReport = field(default_factory=ReleaseReport)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the control plane concluded, and why."""
+
+    state: HealthState = HealthState.UNKNOWN
+    reason: HealthReason = HealthReason.NEVER_REPORTED
+    detail: str = ""
+    since_s: float = 0.0
+    """UTC epoch seconds of the last change of state."""
+    is_turned_up: bool = False
+    """Has passed its turn-up checks once since it enrolled or was last disabled."""

@@ -1,0 +1,1 @@
+"""Where video becomes published files: encode, package, byte store."""

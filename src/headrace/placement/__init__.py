@@ -1,0 +1,1 @@
+"""Which appliance should hold which file."""

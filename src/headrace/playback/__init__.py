@@ -1,0 +1,1 @@
+"""The service that players ask: playlists and steering manifests from the last compiled snapshot."""

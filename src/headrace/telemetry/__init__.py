@@ -1,0 +1,1 @@
+"""Access-log records, CMCD and windows of counters."""

@@ -1,0 +1,1 @@
+"""Pages: the fleet and a player."""

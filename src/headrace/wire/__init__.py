@@ -1,0 +1,1 @@
+"""All that crosses processes: message shapes, codec, snapshot file, HTTP client, durable files."""

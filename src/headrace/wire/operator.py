@@ -1,0 +1,162 @@
+"""Shapes of the operators' API, /v1/... (the routes and roles stand in control/api)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.base.ids import ApplianceId, SiteId, TitleId
+from headrace.catalog.model import Title
+from headrace.fleet.model import AdminState, Appliance, ApplianceReport, Health, Site
+
+
+class Role(StrEnum):
+    """What a token may do; each role may do all that the ones before it may."""
+
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """RFC 9457 problem document: the body of every refusal."""
+
+    title: str
+    status: int
+    code: str
+    """Stable, for programs: not-found, conflict, unauthorized, forbidden, invalid, too-large, ..."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceView:
+    """One appliance: wanted, reported, concluded."""
+
+    appliance: Appliance
+    health: Health
+    report: ApplianceReport
+    last_report_s: float | None
+    """UTC epoch seconds."""
+    holdings_count: int
+    holdings_bytes: int
+    plan_count: int
+    plan_bytes: int
+    is_drained: bool
+    """Draining, and no session is left on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """GET /v1/fleet: all that the fleet page and `headrace status` show."""
+
+    now_s: float
+    sites: tuple[Site, ...]
+    appliances: tuple[ApplianceView, ...]
+    title_count: int
+    file_count: int
+    total_bytes: int
+    is_health_held: bool
+    """True while conclusions are frozen because most of the fleet seemed lost at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TitleView:
+    """GET /v1/titles, /v1/titles/{id}."""
+
+    title: Title
+    version: int
+    """1 for the first publish; grows when a title is replaced."""
+    published_at_s: float
+    size_bytes: int
+    holders: int
+    """Appliances that hold every file of the title."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TitleRegistration:
+    """PUT /v1/titles/{id}: all or nothing."""
+
+    title: Title
+    expected_version: int
+    """0: must not exist yet; n: replaces exactly version n. Anything else answers 409."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceChange:
+    """PATCH /v1/appliances/{id}; None leaves a field as it is."""
+
+    admin_state: AdminState | None = None
+    content_url: str | None = None
+    capacity_bps: int | None = None
+    site_id: SiteId | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTokenRequest:
+    """POST /v1/join-tokens."""
+
+    site_id: SiteId
+    appliance_id: ApplianceId | None = None
+    """Only this appliance may use it; None: any new one."""
+    lifetime_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    """Shown once."""
+
+    token: str
+    expires_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """POST /v1/tokens."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSecret:
+    """A new operator's token; `token` is shown once."""
+
+    token_id: str
+    name: str
+    role: Role
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """GET /v1/tokens: no secret."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at_s: float
+    last_used_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One line of the append-only record."""
+
+    event_id: int
+    at_s: float
+    actor: str
+    """operator:<token name>, appliance:<id> or control:<loop>."""
+    kind: str
+    """Past tense, dotted: appliance.enrolled, appliance.health-changed, title.published."""
+    subject: str
+    """site/<id>, appliance/<id>, title/<id> or fleet."""
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TitleSummary:
+    """What lists need of a title."""
+
+    title_id: TitleId
+    name: str
