@@ -1,8 +1,8 @@
 """Titles, renditions and files as plain frozen values. Built at publish, registered once, never changed.
 
-A title is made of renditions; a rendition of one CMAF file served by byte range and one HLS media playlist over the same
-bytes. All of them are immutable files named by SHA-256. Master playlists and MPDs are not files: steering writes them for
-each client from these values.
+A title is made of renditions; a rendition of one CMAF file served by byte range and one HLS media playlist over the
+same bytes. All of them are immutable files named by SHA-256. Master playlists and MPDs are not files: steering writes
+them for each client from these values.
 """
 
 from dataclasses import dataclass

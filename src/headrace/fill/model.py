@@ -16,7 +16,7 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillSource:
-    """A base URL to fetch files from; a file it does not hold is answered with a redirect or 404, then the next is asked."""
+    """A base URL to fetch files from; for a file it does not hold it answers 302 or 404, and the next is asked."""
 
     kind: SourceKind
     base_url: str
