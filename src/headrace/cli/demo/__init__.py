@@ -1,4 +1,4 @@
-"""`headrace demo`."""
+"""`headrace demo`: a whole delivery network on this machine, on real parts."""
 
 import typer
 
