@@ -30,22 +30,43 @@ class FileSet:
         Raises:
             CatalogError: not base64 of a Roaring bitmap, or too large.
         """
-        if not text:
-            return cls()
         if len(text) > MAX_ENCODED_CHARS:
             raise CatalogError(f"file set of {len(text)} characters is over the limit of {MAX_ENCODED_CHARS}")
         try:
-            return cls(BitMap.deserialize(base64.b64decode(text, validate=True)))
-        except (binascii.Error, ValueError, zlib.error) as error:
+            return cls.from_bytes(base64.b64decode(text, validate=True))
+        except binascii.Error as error:
+            raise CatalogError(f"file set is not base64: {error}") from None
+
+    @classmethod
+    def from_bytes(cls, packed: bytes) -> "FileSet":
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            CatalogError: not a Roaring bitmap.
+        """
+        if not packed:
+            return cls()
+        try:
+            return cls(BitMap.deserialize(packed))
+        except (ValueError, zlib.error) as error:
             raise CatalogError(f"file set is not a bitmap: {error}") from None
 
     def encode(self) -> str:
-        """Base64 of the portable Roaring format; '' for the empty set."""
+        """Base64 of `to_bytes`."""
+        return base64.b64encode(self.to_bytes()).decode("ascii")
+
+    def to_bytes(self) -> bytes:
+        """The portable Roaring format; b'' for the empty set."""
         if not self._bits:
-            return ""
+            return b""
         bits = BitMap(self._bits)
         bits.run_optimize()
-        return base64.b64encode(bits.serialize()).decode("ascii")
+        return bytes(bits.serialize())
+
+    def page(self, after: int, limit: int) -> "FileSet":
+        """The first `limit` members above `after`, without a walk over the others."""
+        first = self._bits.rank(after)
+        return FileSet(self._bits[first : first + limit])
 
     def digest(self) -> str:
         """32 hexadecimal digits that two sets share only if they are equal; independent of how bits are packed."""
