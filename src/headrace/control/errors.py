@@ -1,0 +1,21 @@
+"""What can go wrong in the control plane itself. Refusals to callers are problem documents (api/problems.py), not these."""
+
+from headrace.base.errors import HeadraceError
+
+
+class ControlError(HeadraceError):
+    """The control plane cannot do its work."""
+
+    exit_code = 27
+
+
+class StoreError(ControlError):
+    """The store could not be asked; check store.url and that the database runs. Nothing was changed."""
+
+    exit_code = 28
+
+
+class CertificateError(ControlError):
+    """A certificate or key cannot be made or read."""
+
+    exit_code = 29

@@ -1,0 +1,250 @@
+"""The store as the control plane sees it: one interface, split by question, one adapter (adapters/store.py).
+
+Calls block: loops and the API run them in threads (`asyncio.to_thread`, FastAPI's thread pool). Every call is one
+transaction. Where a call names an expected version, digest or holder it is a compare-and-set: *lost the race* is a
+result (False, None or an enum member), *could not ask* is a StoreError and then nothing was changed. An event given
+with a change is committed with it or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from headrace.base.ids import ApplianceId, FileNo, SiteId, TitleId
+from headrace.catalog.model import CatalogFile, Title
+from headrace.control.model import (
+    CatalogTotals,
+    Enrolment,
+    FleetRow,
+    JoinRow,
+    Lease,
+    NewEvent,
+    Removal,
+    StoredReport,
+    StoredSet,
+    StoredSnapshot,
+    StoredTitle,
+    TitleConflict,
+    TokenRow,
+    Versions,
+)
+from headrace.fleet.model import Appliance, Health, Site
+from headrace.wire.agent import DesiredState
+from headrace.wire.operator import EventView
+
+
+class FleetStore(Protocol):
+    """Sites and appliances: what is wanted, reported, concluded."""
+
+    def sites(self) -> tuple[Site, ...]:
+        """All sites in order of id."""
+        ...
+
+    def put_site(self, site: Site, *, event: NewEvent, now_s: float) -> bool:
+        """Create or replace a site; the last writer wins. True when it is new."""
+        ...
+
+    def remove_site(self, site_id: SiteId, *, event: NewEvent, now_s: float) -> Removal:
+        """Remove a site that has no appliances."""
+        ...
+
+    def fleet(self) -> tuple[FleetRow, ...]:
+        """All appliances in order of id, without bitmaps."""
+        ...
+
+    def appliance(self, appliance_id: ApplianceId) -> FleetRow | None: ...
+
+    def change_appliance(
+        self, appliance: Appliance, *, expected_version: int, event: NewEvent, now_s: float
+    ) -> int | None:
+        """Compare-and-set the operator's settings. The new version; None when it lost the race or is gone."""
+        ...
+
+    def remove_appliance(self, appliance_id: ApplianceId, *, event: NewEvent, now_s: float) -> bool:
+        """Forget an appliance and revoke its credential. False when there is none."""
+        ...
+
+    def save_desired(self, appliance_id: ApplianceId, desired: DesiredState, *, expected_version: int) -> bool:
+        """Compare-and-set what is given out to an appliance (0: nothing yet)."""
+        ...
+
+    def save_report(
+        self, appliance_id: ApplianceId, new: StoredReport, *, expected_boot_id: str, expected_sequence: int
+    ) -> bool:
+        """Compare-and-set the latest report. A power cut may lose the last ones; agents send again."""
+        ...
+
+    def save_health(
+        self,
+        appliance_id: ApplianceId,
+        health: Health,
+        *,
+        expected_version: int,
+        memory: str = "",
+        event: NewEvent | None = None,
+        now_s: float,
+    ) -> bool:
+        """Compare-and-set a conclusion (`expected_version` is `FleetRow.health_version`)."""
+        ...
+
+    def is_health_held(self) -> bool:
+        """Whether conclusions are frozen because most of the fleet seemed lost at once."""
+        ...
+
+    def set_health_held(self, is_held: bool, *, event: NewEvent, now_s: float) -> bool:
+        """Compare-and-set against the opposite; False (and no event) when it was so already."""
+        ...
+
+
+class HoldingsStore(Protocol):
+    """Bitmaps: what appliances hold and what they should hold."""
+
+    def holdings_digests(self) -> Mapping[ApplianceId, str]:
+        """The digest of each appliance's holdings; read the set only where it changed."""
+        ...
+
+    def holdings(self, appliance_id: ApplianceId) -> StoredSet | None:
+        """None: no such appliance."""
+        ...
+
+    def save_holdings(self, appliance_id: ApplianceId, new: StoredSet, *, expected_digest: str) -> bool:
+        """Compare-and-set on the stored digest; `new.head.version` is given by the store."""
+        ...
+
+    def plan(self, appliance_id: ApplianceId, version: int | None = None) -> StoredSet | None:
+        """The newest plan, or one of the last PLANS_KEPT versions."""
+        ...
+
+    def save_plan(
+        self, appliance_id: ApplianceId, new: StoredSet, *, expected_version: int, event: NewEvent | None, now_s: float
+    ) -> int | None:
+        """Compare-and-set on `FleetRow.plan.version`; the new version, None when it lost or the appliance is gone."""
+        ...
+
+
+PLANS_KEPT = 16
+"""Versions of a plan that deltas can start from."""
+
+
+class CatalogStore(Protocol):
+    """Titles and files."""
+
+    def titles(self, *, after: TitleId | None = None, limit: int | None = None) -> tuple[StoredTitle, ...]:
+        """Visible titles in order of id."""
+        ...
+
+    def title(self, title_id: TitleId) -> StoredTitle | None: ...
+
+    def register_title(
+        self, title: Title, *, expected_version: int, event: NewEvent, now_s: float
+    ) -> StoredTitle | TitleConflict:
+        """Make a title visible, whole: compare-and-set on its version (0: must not exist).
+
+        Files get the next numbers without a gap; a file known by its SHA-256 keeps the number it has, for ever.
+        """
+        ...
+
+    def withdraw_title(self, title_id: TitleId, *, event: NewEvent, now_s: float) -> bool:
+        """Make a title invisible; its version goes on from here when it is published again."""
+        ...
+
+    def files(self, numbers: Sequence[FileNo]) -> tuple[CatalogFile, ...]:
+        """The files of these numbers that visible titles have, in order of number; at most 10,000 at once."""
+        ...
+
+    def catalog_files(self) -> tuple[CatalogFile, ...]:
+        """Every file of the visible titles in order of number; one that two titles share stands under one of them."""
+        ...
+
+    def catalog_totals(self) -> CatalogTotals: ...
+
+
+class TokenStore(Protocol):
+    """Secrets as SHA-256 and who they belong to."""
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        """Operators' tokens in force, oldest first."""
+        ...
+
+    def token(self, token_id: str) -> TokenRow | None: ...
+
+    def appliance_token(self, appliance_id: ApplianceId) -> TokenRow | None:
+        """The credential in force."""
+        ...
+
+    def add_token(
+        self, token: TokenRow, *, event: NewEvent | None, now_s: float, only_first_admin: bool = False
+    ) -> bool:
+        """False: the id is there already, or `only_first_admin` and an admin token is in force."""
+        ...
+
+    def touch_token(self, token_id: str, *, now_s: float) -> None:
+        """Note that a token was used."""
+        ...
+
+    def start_rotation(self, token_id: str, *, next_sha256: str) -> bool:
+        """Give a token a second secret; a rotation not yet ended is replaced."""
+        ...
+
+    def end_rotation(self, token_id: str, *, used_sha256: str, event: NewEvent, now_s: float) -> bool:
+        """Compare-and-set: the second secret was used and becomes the only one."""
+        ...
+
+    def revoke_token(self, token_id: str, *, event: NewEvent | None, now_s: float) -> bool:
+        """End a token and the sessions opened with it. False: none in force."""
+        ...
+
+    def add_join_token(self, join: JoinRow, *, event: NewEvent, now_s: float) -> bool:
+        """False: no such site."""
+        ...
+
+    def join_token(self, join_id: str) -> JoinRow | None: ...
+
+    def enrol(
+        self, join_id: str, appliance: Appliance, credential: TokenRow, *, event: NewEvent, now_s: float
+    ) -> Enrolment:
+        """Consume a join token, create or renew the appliance and its credential, in one transaction.
+
+        A token already consumed by the same appliance is taken again until the credential it gave is first used: the
+        answer may have been lost.
+        """
+        ...
+
+
+class RecordStore(Protocol):
+    """Events, leases, the compiled snapshot."""
+
+    def versions(self) -> Versions:
+        """All counters in one cheap read."""
+        ...
+
+    def append_event(self, event: NewEvent, *, now_s: float) -> int:
+        """Write an event that goes with no other change; its id."""
+        ...
+
+    def events(self, *, after: int = 0, limit: int = 100) -> tuple[EventView, ...]:
+        """Events with ids above `after`, oldest first; ids have no gaps and become visible in order."""
+        ...
+
+    def take_lease(self, name: str, holder: str, *, duration_s: float, now_s: float) -> Lease | None:
+        """Take or renew a lease; None while somebody else's has not expired."""
+        ...
+
+    def give_up_lease(self, name: str, holder: str) -> None:
+        """End a lease early, if it is still the holder's."""
+        ...
+
+    def snapshot(self) -> StoredSnapshot | None: ...
+
+    def snapshot_etag(self) -> tuple[int, str] | None:
+        """Version and entity tag, without the body."""
+        ...
+
+    def save_snapshot(self, new: StoredSnapshot, *, expected_version: int) -> bool:
+        """Compare-and-set; `new.version` must be above `expected_version` (0: none yet)."""
+        ...
+
+
+class Store(FleetStore, HoldingsStore, CatalogStore, TokenStore, RecordStore, Protocol):
+    """The whole store."""
+
+    def close(self) -> None: ...
