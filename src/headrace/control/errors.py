@@ -1,4 +1,4 @@
-"""What can go wrong in the control plane itself. Refusals to callers are problem documents (api/problems.py), not these."""
+"""What can go wrong in the control plane itself. A refusal to a caller is a problem document (api/problems.py) instead."""
 
 from headrace.base.errors import HeadraceError
 

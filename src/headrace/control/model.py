@@ -53,6 +53,9 @@ class StoredReport:
     past_boots: tuple[str, ...] = ()
     """Boots that ended, newest first: a late message of one of them is dropped."""
     received_at_s: float | None = None
+    """When the latest report came; None before the first."""
+    heard_at_s: float | None = None
+    """When anything came, repeated and late messages too."""
     report: ApplianceReport = field(default_factory=ApplianceReport)
 
 

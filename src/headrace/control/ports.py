@@ -73,6 +73,10 @@ class FleetStore(Protocol):
         """Compare-and-set the latest report. A power cut may lose the last ones; agents send again."""
         ...
 
+    def note_message(self, appliance_id: ApplianceId, *, now_s: float) -> None:
+        """Something came from an appliance that was not newer than its latest report."""
+        ...
+
     def save_health(
         self,
         appliance_id: ApplianceId,
@@ -211,7 +215,7 @@ class TokenStore(Protocol):
 
 
 class RecordStore(Protocol):
-    """Events, leases, the compiled snapshot."""
+    """Events, leases, notes, the compiled snapshot."""
 
     def versions(self) -> Versions:
         """All counters in one cheap read."""
@@ -231,6 +235,18 @@ class RecordStore(Protocol):
 
     def give_up_lease(self, name: str, holder: str) -> None:
         """End a lease early, if it is still the holder's."""
+        ...
+
+    def put_note(self, key: str, text: str, *, now_s: float) -> None:
+        """What one control node lets the others know (its probes); the last writer wins, a power cut may lose it."""
+        ...
+
+    def notes(self, prefix: str, *, since_s: float = 0.0) -> Mapping[str, str]:
+        """Notes whose key starts with `prefix`, written at or after `since_s`."""
+        ...
+
+    def drop_notes(self, prefix: str, *, before_s: float) -> None:
+        """Forget notes that were written before `before_s`."""
         ...
 
     def snapshot(self) -> StoredSnapshot | None: ...
