@@ -6,7 +6,7 @@
 
 The docstring of a class is the sentence that the operator reads when the error carries no message of its own.
 Exit codes are part of the interface: a number once given keeps its meaning. 10-19 publish, 20-29 control and wire,
-30-39 appliance, 40-49 playback, 50-59 demo.
+30-39 appliance, 40-49 playback, 50-59 demo, 60-69 placement and fill.
 """
 
 

@@ -59,6 +59,14 @@ class HealthReason(StrEnum):
     """Good again, but not yet for long enough."""
     HELD_LAST_STATE = "held-last-state"
     """Most of the fleet seems lost at once: our own network is the likelier fault, so the last state is kept."""
+    FILLING = "filling"
+    """Turn-up: it holds too little of its plan yet."""
+    NOT_PROBED = "not-probed"
+    """Turn-up: no probe has fetched from it lately; missing data is never a pass."""
+    REPORTS_FROZEN = "reports-frozen"
+    """Messages arrive, but they are always the same old one: as good as silence."""
+    DISABLED = "disabled"
+    """All checks pass, but an operator keeps it out; its turn-up starts anew when it is enabled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,142 @@
+"""Where each appliance may fetch from, best first: peers of its site, other sites by distance, then the origin.
+
+Pure. An appliance asks the sources in this order and goes on when one does not hold a file. Each candidate left out has
+its reason. Never asks which files are missing: holdings change by the minute while a fill runs, the list should not.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.base.ids import ApplianceId, SiteId
+from headrace.fill.model import FillSource, SourceKind
+from headrace.fleet.model import AdminState, HealthState, Site
+
+EARTH_RADIUS_KM = 6371.0
+UNKNOWN_KM = 20_037.0
+"""A site without coordinates counts as half the globe away: after all that say where they are."""
+
+
+class SourceSkip(StrEnum):
+    """Why a candidate is not a source."""
+
+    IS_ITSELF = "is-itself"
+    NOT_ENABLED = "not-enabled"
+    """Draining or disabled: it should get less to do, not more."""
+    NOT_HEALTHY = "not-healthy"
+    HOLDS_NOTHING = "holds-nothing"
+    ENOUGH_OF_SITE = "enough-of-site"
+    """Another appliance of the same other site stands for it."""
+    OUTRANKED = "outranked"
+    """Good, but enough nearer ones were found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What the choice asks of a possible source."""
+
+    appliance_id: ApplianceId
+    site_id: SiteId
+    content_url: str
+    admin_state: AdminState
+    health_state: HealthState
+    held_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLimits:
+    """How many sources an appliance is given."""
+
+    most: int = 6
+    """Besides the origin: asking through a long list costs more than it finds."""
+    most_sites: int = 16
+    """Nearest other sites that are looked at; bounds the work in a large fleet."""
+    per_site: int = 1
+    """Of one other site: its peers have the same files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedSources:
+    """The sources of one appliance, best first, and why the other candidates are not among them."""
+
+    sources: tuple[FillSource, ...]
+    skipped: Mapping[ApplianceId, SourceSkip]
+
+
+def rank_sources(
+    own: Candidate,
+    by_site: Mapping[SiteId, Sequence[Candidate]],
+    near: Sequence[SiteId],
+    origin_url: str,
+    limits: SourceLimits | None = None,
+) -> RankedSources:
+    """Rank the sources of one appliance.
+
+    Args:
+        by_site: every appliance of the fleet, by site.
+        near: the other sites, nearest first (`nearest_sites`); sites not in it are not looked at.
+        origin_url: always last; '' for none.
+    """
+    limits = limits or SourceLimits()
+    chosen: list[FillSource] = []
+    skipped: dict[ApplianceId, SourceSkip] = {}
+    for site_id in (own.site_id, *near[: limits.most_sites]):
+        is_own = site_id == own.site_id
+        kind = SourceKind.PEER if is_own else SourceKind.TIER
+        left_of_site = limits.most if is_own else limits.per_site
+        candidates = by_site.get(site_id, ())
+        for candidate in _spread(own, candidates) if len(chosen) < limits.most else candidates:
+            skip = _why_not(own, candidate, left_of_site, limits.most - len(chosen))
+            if skip is not None:
+                skipped[candidate.appliance_id] = skip
+                continue
+            left_of_site -= 1
+            chosen.append(FillSource(kind=kind, base_url=candidate.content_url, appliance_id=candidate.appliance_id))
+    if origin_url:
+        chosen.append(FillSource(kind=SourceKind.ORIGIN, base_url=origin_url))
+    return RankedSources(sources=tuple(chosen), skipped=skipped)
+
+
+def nearest_sites(sites: Iterable[Site], most: int) -> dict[SiteId, tuple[SiteId, ...]]:
+    """For each site the `most` nearest others, nearest first, ties in order of id. Quadratic in the number of sites."""
+    ordered = sorted(sites, key=lambda site: site.site_id)
+    near: dict[SiteId, tuple[SiteId, ...]] = {}
+    for own in ordered:
+        ranked = sorted((distance_km(own, other), other.site_id) for other in ordered if other is not own)
+        near[own.site_id] = tuple(site_id for _, site_id in ranked[:most])
+    return near
+
+
+def distance_km(one: Site, other: Site) -> float:
+    """Great-circle distance between two sites (haversine); UNKNOWN_KM where one has no coordinates."""
+    if one.latitude_deg is None or one.longitude_deg is None:
+        return UNKNOWN_KM
+    if other.latitude_deg is None or other.longitude_deg is None:
+        return UNKNOWN_KM
+    lat_a, lat_b = math.radians(one.latitude_deg), math.radians(other.latitude_deg)
+    half_lat, half_lon = (lat_b - lat_a) / 2, math.radians(other.longitude_deg - one.longitude_deg) / 2
+    squared = math.sin(half_lat) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(half_lon) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, squared)))
+
+
+def _why_not(own: Candidate, candidate: Candidate, left_of_site: int, left: int) -> SourceSkip | None:
+    reasons = (
+        (candidate.appliance_id == own.appliance_id, SourceSkip.IS_ITSELF),
+        (candidate.admin_state is not AdminState.ENABLED, SourceSkip.NOT_ENABLED),
+        (candidate.health_state is not HealthState.HEALTHY, SourceSkip.NOT_HEALTHY),
+        (candidate.held_files == 0, SourceSkip.HOLDS_NOTHING),
+        (left <= 0, SourceSkip.OUTRANKED),
+        (left_of_site <= 0, SourceSkip.ENOUGH_OF_SITE),
+    )
+    return next((skip for is_so, skip in reasons if is_so), None)
+
+
+def _spread(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """An order of its own for each appliance (rendezvous hashing): a site does not all ask the same peer first."""
+    return sorted(candidates, key=lambda one: _weight(own.appliance_id, one.appliance_id))
+
+
+def _weight(own: ApplianceId, other: ApplianceId) -> bytes:
+    return hashlib.blake2b(f"{own} {other}".encode(), digest_size=8).digest()

@@ -1,0 +1,140 @@
+"""What is known of an appliance when its health is concluded: its own reports and the probes of every control node.
+
+Shapes, thresholds, and the one question what several vantage points say together. Decides no health.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace.base.ids import ApplianceId
+from headrace.fleet.model import AdminState, ApplianceReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthRules:
+    """Thresholds of health, each with the reason for its default."""
+
+    silent_after_s: float = 5.0
+    """Two reports of the 2 s interval may be lost, not three."""
+    probe_failures: int = 2
+    """Failed probes in a row that count: one may be a lost packet."""
+    probe_fresh_s: float = 30.0
+    """An older probe result says nothing; large fleets are probed in turns of up to ten seconds."""
+    silent_probe_fresh_s: float = 5.0
+    """For a silent appliance: it is probed each second then, so an older success was before its death."""
+    turn_up_s: float = 3.0
+    """All turn-up checks must pass for so long before the first client."""
+    turn_up_plan_ratio: float = 0.1
+    """Share of the planned files that must be held before the first client."""
+    recover_s: float = 10.0
+    """Good for so long before clients come back; doubled for each relapse."""
+    recover_most_s: float = 60.0
+    """Bound of that doubling."""
+    relapse_window_s: float = 300.0
+    """A fault within this time after the last return is a relapse."""
+    autonomy_s: float = 259_200.0
+    """Silent but serving stays in use for three days: an appliance that lost the control plane goes on serving, and
+    somebody comes back to work after a long week-end."""
+    mass_ratio: float = 0.5
+    """More than this share of the healthy fleet gone at once is taken for a fault of our own network."""
+    mass_at_least: int = 10
+    """So many at once are not believed even when some others still answer; fewer can be one rack that lost power."""
+    mass_window_s: float = 15.0
+    """'At once': longer than any appliance's death takes to notice."""
+    witness_s: float = 3.0
+    """An answer this fresh shows that our own network works; longer than the report interval."""
+
+
+class ProbeOutcome(StrEnum):
+    """What came of fetching a few bytes of a held file."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    """Refused, timed out, reset: nothing at that address speaks HTTP to us."""
+    WRONG_STATUS = "wrong-status"
+    NOT_HELD = "not-held"
+    """A redirect or 404 for a file that it reported as held."""
+    WRONG_BYTES = "wrong-bytes"
+    """Another range, length or entity tag than the file has."""
+
+
+MAX_FAILURES_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSeen:
+    """The newest probe of one appliance from one control node."""
+
+    vantage: str
+    at_s: float
+    """UTC epoch seconds of the answer or of the timeout."""
+    outcome: ProbeOutcome
+    failed_at_s: tuple[float, ...] = ()
+    """When the failures in a row up to now came, oldest first, at most the last MAX_FAILURES_KEPT."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that is known of one appliance now."""
+
+    appliance_id: ApplianceId
+    admin_state: AdminState
+    last_message_s: float | None
+    """When anything came from it; None for never."""
+    last_report_s: float | None
+    """When a message came that was newer than all before it; None for never."""
+    report: ApplianceReport
+    held_files: int
+    planned_files: int
+    held_of_plan: int
+    """Files that are both planned and held."""
+    probes: tuple[ProbeSeen, ...] = ()
+    """At most one of each vantage point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeVerdict:
+    """What the vantage points say together."""
+
+    is_pass: bool = False
+    is_fail: bool = False
+    """Neither: nobody probed lately."""
+    is_unreachable: bool = False
+    failures: int = 0
+    at_s: float = 0.0
+    detail: str = ""
+
+
+NOT_PROBED = ProbeVerdict(detail="no probe lately")
+
+
+def judge_probes(probes: Sequence[ProbeSeen], *, after_s: float) -> ProbeVerdict:
+    """Weigh the probes that are newer than `after_s`: it fails when more vantage points fail than pass.
+
+    A tie passes: an appliance that answers one of two control nodes answers clients too, and the fault is as likely
+    between it and the other node. Failures are counted only as far as they are newer than `after_s`.
+    """
+    if len(probes) == 1:  # by far the most usual case, on the hot path of the health loop
+        return _verdict(probes[0], after_s) if probes[0].at_s > after_s else NOT_PROBED
+    fresh = [probe for probe in probes if probe.at_s > after_s]
+    failed = [probe for probe in fresh if probe.outcome is not ProbeOutcome.OK]
+    if not fresh:
+        return NOT_PROBED
+    if len(failed) * 2 <= len(fresh):
+        passed = [probe for probe in fresh if probe.outcome is ProbeOutcome.OK]
+        return _verdict(max(passed, key=lambda probe: probe.at_s), after_s)
+    return max((_verdict(probe, after_s) for probe in failed), key=lambda verdict: verdict.failures)
+
+
+def _verdict(probe: ProbeSeen, after_s: float) -> ProbeVerdict:
+    if probe.outcome is ProbeOutcome.OK:
+        return ProbeVerdict(is_pass=True, at_s=probe.at_s)
+    return ProbeVerdict(
+        is_fail=True,
+        is_unreachable=probe.outcome is ProbeOutcome.UNREACHABLE,
+        failures=sum(at_s > after_s for at_s in probe.failed_at_s),
+        at_s=probe.at_s,
+        detail=f"probe: {probe.outcome}" + (f" ({probe.detail})" if probe.detail else ""),
+    )
