@@ -1,0 +1,63 @@
+"""The table [fleet] of the control node's configuration: how often loops turn, and the thresholds for decisions.
+
+Defaults stand in control/defaults.toml; the thresholds of health are explained in `fleet.evidence.HealthRules`.
+"""
+
+from dataclasses import dataclass, field
+
+from headrace.fill.sources import SourceLimits
+from headrace.fleet.evidence import HealthRules
+from headrace.fleet.lifecycle import FailureBudget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """Table [fleet.probe]."""
+
+    interval_s: float = 2.0
+    """Between two probes of one appliance, while the rate allows it."""
+    suspect_interval_s: float = 1.0
+    """The same for an appliance that is late with its report, failed its last probe or is not healthy."""
+    late_after_s: float = 3.0
+    """A report this old makes an appliance a suspect."""
+    timeout_s: float = 1.5
+    """For one probe, from connecting to the last byte."""
+    most_per_s: int = 200
+    """Bound of all probes together: about a third of one core. Suspects go first; the rest take longer turns."""
+    most_at_once: int = 64
+    range_bytes: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSettings:
+    """Table [fleet]."""
+
+    report_interval_s: float = 2.0
+    """What agents are told to keep."""
+    turn_interval_s: float = 1.0
+    """Between two turns of the deciding loop."""
+    lease_s: float = 4.0
+    """A control node that decides and is not heard for so long is replaced by another."""
+    drain_quiet_s: float = 10.0
+    """No session for so long ends a drain; longer than the TTL of a steering answer is needed by no player."""
+    fill_rate_bps: int = 0
+    """Bound for all fills of one appliance; 0 for none."""
+    reserve_ratio: float = 0.05
+    """Share of an appliance's disks that new titles leave free."""
+    snapshot_load_step_ratio: float = 0.05
+    """Load counts in steps of this share of capacity, so that it does not change the snapshot each turn."""
+    events_kept: int = 100_000
+    health: HealthRules = field(default_factory=HealthRules)
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+    sources: SourceLimits = field(default_factory=SourceLimits)
+    budget: FailureBudget = field(default_factory=FailureBudget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopUrls:
+    """The addresses that desired states and snapshots name."""
+
+    origin: str
+    """Base URL of the origin; '' for none."""
+    redirect: str
+    """Where appliances send requests for files they do not hold: a steering node, else the origin."""
