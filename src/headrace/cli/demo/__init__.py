@@ -1,7 +1,144 @@
 """`headrace demo`: a whole delivery network on this machine, on real parts."""
 
+import json
+import shutil
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+
+from headrace.base.clock import SystemClock
+from headrace.base.errors import UsageError
+from headrace.cli.console import AsJson, err, out
+from headrace.cli.demo.check import Check, StepResult
+from headrace.cli.demo.layout import SITES, TITLE, Layout, appliances
+from headrace.cli.demo.network import Network, free_port_base
+from headrace.cli.demo.video import make_video
+
+_VIDEO_S = 48
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command("demo", help=_demo.__doc__)(_demo)
+
+
+def _demo(
+    check: Annotated[bool, typer.Option("--check", help="Play it by itself; exit 0 or 1.")] = False,
+    video: Annotated[Path | None, typer.Option(help="Your own video instead of the test picture.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where everything of the demo lives.")] = Path("demo-run"),
+    port: Annotated[int, typer.Option(help="First port to try.", min=1024, max=60_000)] = 8400,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a whole delivery network on this machine: control, origin, five appliances at three sites, two steering nodes.
+
+    Needs no root. Ctrl-C ends it. Example: headrace demo --video film.mkv
+    """
+    if video is not None and not video.is_file():
+        raise UsageError(f"--video {video}: no such file")
+    if (fresh or check) and folder.exists():
+        _empty(folder)
+    layout = Layout(folder=folder.resolve(), port=free_port_base(port))
+    clock = SystemClock()
+    network = Network(layout, clock)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _bring_up(network, video, is_quiet=as_json)
+        if check:
+            raise typer.Exit(0 if _run_check(Check(network, clock), as_json=as_json) else 1)
+        _show_addresses(network)
+        _wait(network, clock)
+    except KeyboardInterrupt:
+        err.print("\nending the demo ...")
+    finally:
+        network.stop()
+
+
+def _bring_up(network: Network, video: Path | None, *, is_quiet: bool) -> None:
+    def say(text: str) -> None:
+        if not is_quiet:
+            err.print(f"[bold cyan]•[/] {text}")
+
+    layout = network.layout
+    say("the test video")
+    source = video or make_video(layout.folder / "video.mkv", duration_s=_VIDEO_S)
+    say("control plane, origin and sites")
+    network.switch.start()
+    network.start_control()
+    network.start_origin()
+    network.declare_sites()
+    say(f"{len(appliances())} appliances at {len(SITES)} sites, two steering nodes")
+    for appliance in appliances():
+        network.start_appliance(appliance)
+    for index in (0, 1):
+        network.start_steering(index)
+    say("publish: encode, package, store, register")
+    network.publish(source, show=not is_quiet)
+    for index in (0, 1):
+        network.wait_for_steering(index)
+
+
+def _run_check(check: Check, *, as_json: bool) -> bool:
+    rows: list[StepResult] = []
+
+    def report(row: StepResult) -> None:
+        rows.append(row)
+        if not as_json:
+            mark = "[green]pass[/]" if row.is_ok else "[bold red]FAIL[/]"
+            err.print(f"{mark} {row.step} [dim]({row.took_s:.1f} s)[/]")
+
+    is_ok = check.run(report)
+    if as_json:
+        out.print_json(json.dumps({"passed": is_ok, "steps": [asdict(row) for row in rows]}))
+        return is_ok
+    table = Table(title="What happened", show_lines=True)
+    for column in ("step", "result", "seen", "seconds"):
+        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(row.step, "[green]pass[/]" if row.is_ok else "[bold red]FAIL[/]", row.seen, f"{row.took_s:.1f}")
+    out.print(table)
+    out.print(f"{sum(row.is_ok for row in rows)} passed, {sum(not row.is_ok for row in rows)} failed")
+    return is_ok
+
+
+def _show_addresses(network: Network) -> None:
+    layout = network.layout
+    token = layout.admin_token_file.read_text().strip()
+    steer = layout.steer_urls[0]
+    demo = f"&demo={network.switch_token}"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Fleet page", f"{layout.control_url}/#token={token}")
+    table.add_row("Player page", f"{layout.control_url}/player?title={TITLE}&steer={steer}#token={token}{demo}")
+    table.add_row("HLS", f"{steer}/v1/titles/{TITLE}/master.m3u8")
+    table.add_row("DASH", f"{steer}/v1/titles/{TITLE}/manifest.mpd")
+    table.add_row("API", f"{layout.control_url}/docs")
+    table.add_row("Status", f"HEADRACE_CONTROL={layout.control_url} HEADRACE_TOKEN_FILE={layout.admin_token_file} \\")
+    table.add_row("", ".venv/bin/headrace status --watch")
+    table.add_row("Logs", str(layout.folder / "logs"))
+    out.print(Panel(Group(table, "", "Ctrl-C ends it."), title="Headrace demo is running"), soft_wrap=True)
+
+
+def _wait(network: Network, clock: SystemClock) -> None:
+    seen: dict[str, bool] = {}
+    while True:
+        for name in ("control", "origin", "steer-1", "steer-2", *appliances()):
+            is_running = network.processes.is_running(name)
+            if seen.get(name, True) != is_running:
+                err.print(f"[yellow]•[/] {name} {'runs again' if is_running else 'is down'}")
+            seen[name] = is_running
+        clock.block(0.5)
+
+
+def _empty(folder: Path) -> None:
+    """Remove an earlier run; a folder that is not ours is left alone."""
+    known = {"control", "origin", "appliances", "logs", "video.mkv", "video.srt", "work", "origin-run", "steer-1"}
+    names = {entry.name for entry in folder.iterdir()}
+    if names and not names & known:
+        raise UsageError(f"{folder} does not look like a demo's folder; name another with --folder")
+    shutil.rmtree(folder)

@@ -62,8 +62,10 @@ class CheckingPlayer:
         self._steer = httpx.Client(base_url=steer_url, headers=headers, timeout=timeout_s, trust_env=False)
         self._content = httpx.Client(timeout=timeout_s, trust_env=False)
 
-    def close(self) -> None:
-        """End all connections."""
+    def __enter__(self) -> "CheckingPlayer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._steer.close()
         self._content.close()
 

@@ -4,7 +4,7 @@ import hmac
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from headrace.base.errors import HeadraceError
@@ -15,7 +15,7 @@ _PATH = re.compile(r"/(kill|restart)/([a-z0-9-]{1,63})")
 class Switch:
     """A small HTTP server in a thread: POST /kill/<appliance> and POST /restart/<appliance>."""
 
-    def __init__(self, actions: dict[str, Callable[[str], None]], *, token: str, page_origin: str) -> None:
+    def __init__(self, actions: Mapping[str, Callable[[str], None]], *, token: str, page_origin: str) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5
 

