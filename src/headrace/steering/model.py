@@ -9,6 +9,9 @@ from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import Title
 from headrace.fleet.model import AdminState, Health, Site
 
+ORIGIN_PATHWAY = "_origin"
+"""Pathway id of the origin; no appliance id may start with an underscore."""
+
 
 class SteeringError(HeadraceError):
     """Steering cannot answer from the snapshot it has."""
@@ -65,3 +68,5 @@ class SteeringSnapshot:
     sites: tuple[Site, ...]
     appliances: tuple[SnapshotAppliance, ...]
     titles: tuple[SnapshotTitle, ...]
+    control_id: str = ""
+    """Names the control plane's store: versions are compared only between snapshots of one store; '' where unknown."""

@@ -45,6 +45,7 @@ class _Body:
     sites: tuple[Site, ...]
     appliances: tuple[_ApplianceRow, ...]
     titles: tuple[_TitleRow, ...]
+    control_id: str = ""
 
 
 def pack_snapshot(snapshot: SteeringSnapshot) -> bytes:
@@ -69,6 +70,7 @@ def pack_snapshot(snapshot: SteeringSnapshot) -> bytes:
         sites=snapshot.sites,
         appliances=rows,
         titles=tuple(_TitleRow(title=one.title, file_nos=one.file_nos) for one in snapshot.titles),
+        control_id=snapshot.control_id,
     )
     packed = zlib.compress(encode(body), 1)
     return MAGIC + hashlib.sha256(packed).digest() + packed
@@ -119,4 +121,5 @@ def _from_body(body: _Body) -> SteeringSnapshot:
         sites=body.sites,
         appliances=appliances,
         titles=tuple(SnapshotTitle(title=row.title, file_nos=row.file_nos) for row in body.titles),
+        control_id=body.control_id,
     )
