@@ -37,5 +37,9 @@ class DiskFullError(DiskError):
     """A disk of the store has no room left."""
 
 
+class VerifyStoppedError(ApplianceError):
+    """The agent ends in the middle of verifying a file."""
+
+
 class SourceError(ApplianceError):
     """A fill source did not give the bytes that were asked of it."""

@@ -40,7 +40,7 @@ class AgentStatus:
 
 
 class WebServer(Protocol):
-    """nginx, kept running. `serve` never raises for a bad configuration: the old one stays in force, `report` says so."""
+    """nginx, kept running. `point` never raises for a bad configuration: the old one stays, `report` says so."""
 
     async def run(self) -> None:
         """Keep it running until cancelled; cancelling leaves the server alive."""

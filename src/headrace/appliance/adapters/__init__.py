@@ -1,0 +1,1 @@
+"""The only code of the appliance that touches disks, sockets, processes and databases."""

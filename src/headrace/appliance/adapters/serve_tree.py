@@ -1,0 +1,103 @@
+"""The folder that nginx serves: one symbolic link for each held file, and one for each working disk.
+
+    serve/f/ab/<sha256>.mp4 -> ../../../disk/<disk id>/objects/ab/<sha256>.mp4
+    disk/<disk id>          -> /the/folder/of/that/disk
+
+A file appears by one rename and goes by one unlink; a disk goes, with all its files, by one unlink (decision 0006).
+Links are not synced: they are compared with the ledger at each start.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from headrace.appliance.adapters.ledger import Holding
+from headrace.appliance.errors import StateError
+from headrace.base.ids import Sha256
+from headrace.catalog.model import FileSuffix, content_path
+
+_TEMPORARY = ".new"
+
+
+class ServeTree:
+    """Links below the state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self.root = state / "serve"
+        """What nginx serves; content paths lie directly below it."""
+        self._disks = state / "disk"
+        self._shown: dict[Sha256, str] = {}
+        with _state_errors(state):
+            self._disks.mkdir(parents=True, exist_ok=True)
+            for number in range(256):
+                (self.root / "f" / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+
+    def show_disk(self, disk_id: str, folder: Path) -> None:
+        """Let the files of a disk be served."""
+        _link(str(folder), self._disks / disk_id)
+
+    def hide_disk(self, disk_id: str) -> None:
+        """Stop serving from a disk, whatever state it is in; its links lead nowhere then."""
+        with _state_errors(self._disks):
+            (self._disks / disk_id).unlink(missing_ok=True)
+
+    def hide_disks(self) -> None:
+        """Stop serving from any disk: the start of an agent, before it knows which work."""
+        with _state_errors(self._disks):
+            for path in self._disks.iterdir():
+                path.unlink()
+
+    def show(self, holding: Holding, *, is_sure: bool = True) -> None:
+        """Serve a file, from this disk if it was served from another; `is_sure` trusts what was linked before."""
+        if is_sure and self._shown.get(holding.sha256) == holding.disk_id:
+            return
+        _link(_target(holding), self._path(holding.sha256, holding.suffix))
+        self._shown[holding.sha256] = holding.disk_id
+
+    def hide(self, name: Sha256, suffix: FileSuffix) -> None:
+        """Serve a file no more."""
+        with _state_errors(self.root):
+            self._path(name, suffix).unlink(missing_ok=True)
+        self._shown.pop(name, None)
+
+    def match(self, holdings: Mapping[Sha256, Holding]) -> int:
+        """Make the links of exactly these files; how many had to be changed. Reads 256 folders, not each link."""
+        changed = 0
+        with _state_errors(self.root):
+            wanted = {f"{one.sha256}.{one.suffix}": one for one in holdings.values()}
+            for folder in (self.root / "f").iterdir():
+                for name in os.listdir(folder):
+                    holding = wanted.pop(name, None)
+                    if holding is None:
+                        (folder / name).unlink()
+                        changed += 1
+                    else:
+                        self._shown[holding.sha256] = holding.disk_id
+        for holding in wanted.values():
+            self.show(holding)
+        return changed + len(wanted)
+
+    def _path(self, name: Sha256, suffix: FileSuffix) -> Path:
+        return self.root / content_path(name, suffix)[1:]
+
+
+def _target(holding: Holding) -> str:
+    name = f"{holding.sha256}.{holding.suffix}"
+    return f"../../../disk/{holding.disk_id}/objects/{holding.sha256[:2]}/{name}"
+
+
+def _link(target: str, path: Path) -> None:
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with _state_errors(path):
+        temporary.unlink(missing_ok=True)
+        os.symlink(target, temporary)
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _state_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"cannot change {path}: {error.strerror or error}") from error

@@ -1,0 +1,174 @@
+"""The fill loop: fetches what the plan wants and the disks lack, deletes what left the plan.
+
+It acts on the decisions of fill_plan.py, and goes on with the last plan and sources for as long as nobody brings
+others.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator
+
+from headrace.appliance.adapters.store import DiskStore
+from headrace.appliance.config import FillSettings
+from headrace.appliance.errors import DiskError
+from headrace.appliance.fill_plan import DiskRoom, FillDecision, decide_deletions, decide_fill, order_missing
+from headrace.appliance.plan import FillPlan
+from headrace.appliance.transfer import Transfer, Transfers
+from headrace.base.clock import Clock
+from headrace.base.ids import Sha256
+from headrace.base.logs import event
+from headrace.base.rng import Rng, jittered
+from headrace.base.tasks import Tasks
+from headrace.catalog.model import CatalogFile
+from headrace.fleet.model import FillReport, FillState
+
+_log = logging.getLogger(__name__)
+_SCANNED_AT_ONCE = 2_000
+"""Files looked at in one turn when none of them has a source now; the next turn goes on behind them."""
+
+
+class Filler:
+    """Turns that start transfers and deletions."""
+
+    def __init__(
+        self, settings: FillSettings, *, store: DiskStore, transfers: Transfers, clock: Clock, rng: Rng
+    ) -> None:
+        self._settings, self._store, self._transfers = settings, store, transfers
+        self._clock, self._rng = clock, rng
+        self._plan: FillPlan | None = None
+        self._ordered_plan: FillPlan | None = None
+        self._ordered_losses = -1
+        self._missing: deque[CatalogFile] = deque()
+        self._unwanted: dict[Sha256, tuple[float, int]] = {}
+        self._running: dict[Sha256, tuple[Transfer, asyncio.Task[None]]] = {}
+        self._state, self._reason = FillState.IDLE, ""
+        self._disk_error = ""
+
+    def use_plan(self, plan: FillPlan) -> None:
+        """Converge on this plan from now on; before the first one nothing is fetched or deleted."""
+        self._plan = plan
+
+    async def run(self) -> None:
+        """Fill until cancelled."""
+        async with Tasks() as tasks:
+            while True:
+                try:
+                    await self._turn(tasks)
+                except Exception:
+                    # The top of the loop: serving goes on whatever a turn meets; what it was is in the log.
+                    _log.exception("turn_failed loop=fill")
+                await self._clock.sleep(jittered(self._rng, self._settings.turn_interval_s))
+
+    def report(self, *, held_files: int, held_bytes: int) -> FillReport:
+        """Progress; the arguments are how much of the plan is held."""
+        plan = self._plan or FillPlan()
+        on_the_way = sum(self._store.parts().get(name, ("", 0))[1] for name in self._running)
+        return FillReport(
+            state=self._state,
+            pending_files=len(plan.by_sha256) - held_files,
+            pending_bytes=max(0, plan.total_bytes - held_bytes - on_the_way),
+            done_files=self._transfers.fetched_files,
+            done_bytes=self._transfers.fetched_bytes,
+            rate_bps=self._transfers.rate_bps(),
+            error=self._reason,
+        )
+
+    async def _turn(self, tasks: Tasks) -> None:
+        if self._plan is None:
+            return
+        now_s = self._clock.monotonic_s()
+        if self._ordered_plan is not self._plan or self._ordered_losses != self._store.losses:
+            await self._order(self._plan, now_s)
+        await self._store.refresh_rooms()
+        decision = decide_fill(
+            self._candidates(),
+            self._rooms(),
+            parts=self._store.parts(),
+            slots=self._settings.files_at_once - len(self._running),
+            is_filling=bool(self._running),
+        )
+        await self._delete(decision.short_bytes, now_s)
+        for start in decision.starts:
+            transfer = Transfer(file=start.file, disk_id=start.disk_id)
+            task = tasks.spawn(f"fill {start.file.sha256[:12]}", self._bring(transfer))
+            self._running[start.file.sha256] = (transfer, task)
+        self._conclude(decision)
+
+    async def _order(self, plan: FillPlan, now_s: float) -> None:
+        # The one walk over all files; a fill that completes needs none.
+        self._ordered_plan, self._ordered_losses = plan, self._store.losses
+        held = self._store.held()
+        self._missing = deque(order_missing(plan, held))
+        gone = [self._store.holding(name) for name in held - plan.by_sha256.keys()]
+        self._unwanted = {
+            one.sha256: self._unwanted.get(one.sha256, (now_s, one.size_bytes)) for one in gone if one is not None
+        }
+        event(_log, "fill_ordered", plan=plan.version, missing=len(self._missing), unwanted=len(self._unwanted))
+        for name, (_, task) in self._running.items():
+            if name not in plan.by_sha256:
+                task.cancel()
+        for name in [one for one in self._store.parts() if one not in plan.by_sha256 and one not in self._running]:
+            await self._store.delete_part(name)
+
+    def _candidates(self) -> Iterator[CatalogFile]:
+        held = self._store.held()
+        while self._missing and self._missing[0].sha256 in held:
+            self._missing.popleft()
+        for scanned, file in enumerate(list(self._missing) if len(self._missing) < _SCANNED_AT_ONCE else self._missing):
+            if scanned >= _SCANNED_AT_ONCE:
+                self._missing.rotate(-scanned)
+                return
+            if file.sha256 in held or file.sha256 in self._running:
+                continue
+            if self._transfers.has_source(file.sha256):
+                yield file
+
+    def _rooms(self) -> list[DiskRoom]:
+        booked: dict[str, int] = {}
+        parts = self._store.parts()
+        for name, (transfer, _) in self._running.items():
+            left_bytes = transfer.file.size_bytes - parts.get(name, ("", 0))[1]
+            booked[transfer.disk_id] = booked.get(transfer.disk_id, 0) + left_bytes
+        return [
+            DiskRoom(disk_id=disk.disk_id, room_bytes=disk.room_bytes - booked.get(disk.disk_id, 0))
+            for disk in self._store.rooms()
+        ]
+
+    async def _delete(self, short_bytes: int, now_s: float) -> None:
+        gone = decide_deletions(
+            self._unwanted, grace_s=self._settings.delete_grace_s, short_bytes=short_bytes, now_s=now_s
+        )
+        for name in gone:
+            del self._unwanted[name]
+        if gone:
+            event(_log, "files_deleted", count=len(gone), short_bytes=short_bytes)
+            await self._store.delete(gone)
+
+    async def _bring(self, transfer: Transfer) -> None:
+        try:
+            await self._transfers.bring(transfer)
+            self._disk_error = ""
+        except DiskError as error:
+            self._disk_error = str(error)
+            event(_log, "fill_stopped", level=logging.WARNING, file=transfer.file.sha256, error=error)
+        finally:
+            self._running.pop(transfer.file.sha256, None)
+
+    def _conclude(self, decision: FillDecision) -> None:
+        state, reason = decision.state, decision.reason
+        if (state is FillState.IDLE and self._is_behind()) or (
+            state is FillState.FILLING
+            and not decision.starts
+            and all(one.is_waiting for one, _ in self._running.values())
+        ):
+            state, reason = FillState.NO_SOURCE, self._transfers.why_no_source()
+        elif state is FillState.FILLING:
+            reason = self._disk_error or self._transfers.error
+        if state is not self._state:
+            event(_log, "fill_state", state=state, was=self._state, reason=reason)
+        self._state, self._reason = state, reason
+
+    def _is_behind(self) -> bool:
+        held = self._store.held()
+        return any(file.sha256 not in held for file in self._missing)
