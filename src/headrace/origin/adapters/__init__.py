@@ -1,0 +1,1 @@
+"""The only code of the origin that touches disks, processes and sockets."""

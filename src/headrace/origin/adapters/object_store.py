@@ -1,0 +1,137 @@
+"""The byte store on S3-compatible and other object stores, through obstore; credentials from the environment only."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import from_url
+
+from headrace.base.errors import ConfigError
+from headrace.base.ids import Sha256
+from headrace.catalog.model import MEDIA_TYPES, FileSuffix
+from headrace.origin.errors import SourceUnreadableError, StoreUnreachableError
+from headrace.origin.ports import Put
+
+CHUNK_BYTES = 8 * 1024 * 1024
+PROBE = "headrace-probe"
+"""Written by each `check`; always the same eight bytes, so it needs no permission to delete."""
+SCHEMES = {"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"}
+
+
+class ObjectStore:
+    """Objects under a URL's prefix, at the same paths as in URLs. An upload is visible only when it is complete."""
+
+    def __init__(self, url: str, *, read_back: bool = True, timeout_s: float = 60.0) -> None:
+        parts = urlsplit(url)
+        if parts.username or parts.password:
+            raise ConfigError("the store URL holds credentials: put them in the environment (AWS_ACCESS_KEY_ID, ...)")
+        if parts.scheme not in SCHEMES or not parts.netloc:
+            raise ConfigError(f"store URL {url!r} is not known: use a folder, s3://bucket/prefix, gs://... or az://...")
+        self._url = url
+        self._read_back = read_back
+        self._timeout_s = timeout_s
+        self._store = _connect(url, parts.scheme, timeout_s)
+
+    async def check(self) -> None:
+        async with self._ours():
+            await obstore.put_async(self._store, PROBE, b"headrace", use_multipart=False)
+
+    async def size_bytes(self, path: str) -> int | None:
+        async with self._ours():
+            try:
+                return (await obstore.head_async(self._store, path.lstrip("/")))["size"]
+            except FileNotFoundError:
+                return None
+
+    async def put(self, path: str, file: Path, sha256: Sha256) -> Put:
+        size, digest = await asyncio.to_thread(_weigh, file)
+        if digest != sha256:
+            raise SourceUnreadableError(f"{file} changed before it was stored; run publish again")
+        if await self._is_there(path, size, sha256):
+            return Put.ALREADY_THERE
+        suffix = FileSuffix(path.rsplit(".", 1)[1])
+        async with self._ours():
+            await obstore.put_async(
+                self._store,
+                path.lstrip("/"),
+                file,
+                attributes={
+                    "Content-Type": MEDIA_TYPES[suffix],
+                    "Cache-Control": "public, max-age=31536000, immutable",
+                },
+                chunk_size=CHUNK_BYTES,
+                max_concurrency=4,
+            )
+        if not await self._is_there(path, size, sha256):
+            raise StoreUnreachableError(f"{self._url}: what was stored as {path} reads back differently")
+        return Put.STORED
+
+    async def _is_there(self, path: str, size: int, sha256: Sha256) -> bool:
+        if await self.size_bytes(path) != size:
+            return False
+        return not self._read_back or await self._digest(path) == sha256
+
+    async def _digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        async with self._ours():
+            answer = await obstore.get_async(self._store, path.lstrip("/"))
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    @asynccontextmanager
+    async def _ours(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError):
+            raise StoreUnreachableError(
+                f"{self._url} refuses: check the credentials in the environment and the bucket's permissions"
+            ) from None
+        except (BaseError, OSError) as error:
+            raise StoreUnreachableError(f"{self._url} cannot be used: {_first_line(error)}") from None
+
+
+def _connect(url: str, scheme: str, timeout_s: float) -> Any:
+    options: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=min(10.0, timeout_s)),
+        "timeout": timedelta(seconds=timeout_s),
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    config: dict[str, Any] = {}
+    if scheme.startswith("s3"):
+        # The store itself refuses an upload that was changed on the way.
+        config["checksum_algorithm"] = "SHA256"
+        if endpoint:
+            config["endpoint"] = endpoint
+            options["allow_http"] = endpoint.startswith("http://")
+    connect: Any = from_url  # its overloads tell the stores apart by type; here the URL does
+    try:
+        return connect(
+            url,
+            config=config or None,
+            client_options=options,
+            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=timeout_s)},
+        )
+    except (BaseError, ValueError) as error:
+        raise ConfigError(f"store URL {url!r} cannot be used: {_first_line(error)}") from None
+
+
+def _weigh(file: Path) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+        return source.tell(), digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    """Stores answer with pages of XML; the first line says enough, and none of it holds a secret key."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
