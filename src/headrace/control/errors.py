@@ -1,4 +1,4 @@
-"""What can go wrong in the control plane itself. A refusal to a caller is a problem document (api/problems.py) instead."""
+"""What can go wrong in the control plane. A refusal to a caller is a problem document instead (api/problems.py)."""
 
 from headrace.base.errors import HeadraceError
 
