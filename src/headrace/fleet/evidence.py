@@ -10,6 +10,9 @@ from enum import StrEnum
 from headrace.base.ids import ApplianceId
 from headrace.fleet.model import AdminState, ApplianceReport
 
+PROBE_USER_AGENT = "headrace-probe/1"
+"""What the control plane's probes call themselves: no viewers, so they count neither as sessions nor as demand."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthRules:

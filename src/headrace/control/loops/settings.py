@@ -26,6 +26,9 @@ class ProbeSettings:
     """Bound of all probes together: about a third of one core. Suspects go first; the rest take longer turns."""
     most_at_once: int = 64
     range_bytes: int = 1024
+    """How much of a file is fetched, from a random place in it."""
+    ca_file: str = ""
+    """The CA of appliances that serve over TLS; '' for the machine's own list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,12 @@ class FleetSettings:
     """Share of an appliance's disks that new titles leave free."""
     snapshot_load_step_ratio: float = 0.05
     """Load counts in steps of this share of capacity, so that it does not change the snapshot each turn."""
+    snapshot_load_interval_s: float = 5.0
+    """Load alone gives a new snapshot at most this often."""
+    work_s: float = 0.5
+    """Bound for the plans and desired states written in one turn, so that health never waits for them."""
     events_kept: int = 100_000
+    """Older lines of the record are dropped."""
     health: HealthRules = field(default_factory=HealthRules)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sources: SourceLimits = field(default_factory=SourceLimits)

@@ -1,0 +1,1 @@
+"""What the loops touch outside the store."""

@@ -1,0 +1,170 @@
+"""Turns evidence into stored health: gathers it, has it concluded, writes what changed with its event.
+
+Decides nothing itself (`fleet.health`, `fleet.mass_loss`, `fleet.lifecycle` do). Another node that wrote in between
+wins: the row is read again in the next turn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from headrace.base.ids import ApplianceId
+from headrace.control.loops.memory import Memory, read_memory, write_memory
+from headrace.control.loops.reading import FleetState
+from headrace.control.loops.settings import FleetSettings
+from headrace.control.model import FleetRow, NewEvent
+from headrace.control.ports import Store
+from headrace.fleet.evidence import Evidence, ProbeSeen
+from headrace.fleet.health import HealthTrack
+from headrace.fleet.lifecycle import DrainState, conclude_drain
+from headrace.fleet.mass_loss import conclude_fleet
+from headrace.fleet.model import Health, HealthReason, HealthState
+
+ACTOR = "control:health"
+
+Probes = Mapping[ApplianceId, tuple[ProbeSeen, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concluded:
+    """The outcome of one turn."""
+
+    health: Mapping[ApplianceId, Health]
+    watching_since_s: float
+    is_held: bool
+    changes: tuple[str, ...]
+    """`<appliance>:<state>:<reason>` of what was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is in force for one appliance, and the version it was stored as."""
+
+    memory: Memory
+    version: int
+    stored: Memory
+
+
+class Concluder:
+    """Keeps the memory of hysteresis between turns."""
+
+    def __init__(self, store: Store, settings: FleetSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._known: dict[ApplianceId, _Known] = {}
+
+    def forget(self) -> None:
+        """Start from what is stored: another node has decided in between."""
+        self._known.clear()
+
+    def turn(self, state: FleetState, probes: Probes, *, now_s: float, watching_since_s: float) -> Concluded:
+        """Conclude everything, write what changed."""
+        known = {row.appliance.appliance_id: self._of_row(row) for row in state.rows}
+        conclusion = conclude_fleet(
+            {name: one.memory.track for name, one in known.items()},
+            [evidence_of(state, row, probes) for row in state.rows],
+            self._settings.health,
+            now_s=now_s,
+            watching_since_s=watching_since_s,
+            was_held=state.is_held,
+        )
+        if conclusion.is_held != state.is_held:
+            self._store.set_health_held(
+                conclusion.is_held, event=_held_event(conclusion.is_held, conclusion.detail), now_s=now_s
+            )
+        self._known, changes = {}, []
+        for row in state.rows:
+            name = row.appliance.appliance_id
+            after = self._with_drain(row, replace(known[name].memory, track=conclusion.tracks[name]), now_s)
+            change = self._keep(row, replace(known[name], memory=after), now_s)
+            changes += [change] if change else []
+        return Concluded(
+            health={name: track.health for name, track in conclusion.tracks.items()},
+            watching_since_s=conclusion.watching_since_s,
+            is_held=conclusion.is_held,
+            changes=tuple(changes),
+        )
+
+    def _of_row(self, row: FleetRow) -> _Known:
+        known = self._known.get(row.appliance.appliance_id)
+        if known is not None and known.version == row.health_version:
+            return known
+        memory = read_memory(row.health, row.health_memory)
+        return _Known(memory=memory, version=row.health_version, stored=memory)
+
+    def _with_drain(self, row: FleetRow, memory: Memory, now_s: float) -> Memory:
+        received_s = row.report.received_at_s
+        drain = conclude_drain(
+            memory.drain,
+            row.appliance.admin_state,
+            row.report.report,
+            None if received_s is None else now_s - received_s,
+            now_s=now_s,
+            quiet_s=self._settings.drain_quiet_s,
+            silent_after_s=self._settings.health.silent_after_s,
+        )
+        return replace(memory, drain=drain)
+
+    def _keep(self, row: FleetRow, known: _Known, now_s: float) -> str:
+        """Write the memory when it is another than the stored one; says what changed, '' for nothing."""
+        name, after, before = row.appliance.appliance_id, known.memory, known.stored
+        health = after.track.health
+        if health == before.track.health and after.drain.state is before.drain.state:
+            self._known[name] = known
+            return ""
+        is_saved = self._store.save_health(
+            name,
+            health,
+            expected_version=row.health_version,
+            memory=write_memory(after),
+            event=_event(name, before, after),
+            now_s=now_s,
+        )
+        if not is_saved:
+            return ""  # lost the race: not in `_known`, so the next turn starts from the row
+        self._known[name] = _Known(memory=after, version=row.health_version + 1, stored=after)
+        return f"{name}:{health.state}:{health.reason}" + (
+            f":{after.drain.state}" if after.drain != Memory().drain else ""
+        )
+
+
+def evidence_of(state: FleetState, row: FleetRow, probes: Probes) -> Evidence:
+    """What is known of one appliance now."""
+    name = row.appliance.appliance_id
+    return Evidence(
+        appliance_id=name,
+        admin_state=row.appliance.admin_state,
+        last_message_s=row.report.heard_at_s,
+        last_report_s=row.report.received_at_s,
+        report=row.report.report,
+        held_files=row.holdings.count,
+        planned_files=row.plan.count,
+        held_of_plan=state.held_of_plan[name],
+        probes=probes.get(name, ()),
+    )
+
+
+def _event(name: ApplianceId, before: Memory, after: Memory) -> NewEvent | None:
+    """The line for the record; None when only a detail changed, or a hold came or went (the fleet's event says it)."""
+    subject = f"appliance/{name}"
+    if after.drain.state is DrainState.DRAINED and before.drain.state is not DrainState.DRAINED:
+        return NewEvent(actor=ACTOR, kind="appliance.drained", subject=subject, reason="no-sessions")
+    if not _is_worth_telling(before.track, after.track):
+        return None
+    was, now = before.track.health, after.track.health
+    detail = f"{was.state} -> {now.state}" + (f": {now.detail}" if now.detail else "")
+    return NewEvent(
+        actor=ACTOR, kind="appliance.health-changed", subject=subject, reason=now.reason.value, detail=detail
+    )
+
+
+def _is_worth_telling(before: HealthTrack, after: HealthTrack) -> bool:
+    was, now = before.health, after.health
+    if HealthReason.HELD_LAST_STATE in (was.reason, now.reason) and now.state is HealthState.HEALTHY:
+        return False
+    return was.state is not now.state or (now.state is HealthState.HEALTHY and was.reason is not now.reason)
+
+
+def _held_event(is_held: bool, detail: str) -> NewEvent:
+    kind = "fleet.health-held" if is_held else "fleet.health-released"
+    reason = HealthReason.HELD_LAST_STATE.value if is_held else "fleet-answers"
+    return NewEvent(actor=ACTOR, kind=kind, subject="fleet", reason=reason, detail=detail)

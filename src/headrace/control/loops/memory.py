@@ -1,0 +1,37 @@
+"""What the health loop remembers of an appliance beside its health, as the text that the store keeps for it."""
+
+from dataclasses import dataclass, field, replace
+
+from headrace.fleet.health import HealthTrack
+from headrace.fleet.lifecycle import Drain, DrainState
+from headrace.fleet.model import Health
+from headrace.wire.codec import decode, encode
+from headrace.wire.errors import MalformedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """A track of health and the state of a drain."""
+
+    track: HealthTrack = field(default_factory=HealthTrack)
+    drain: Drain = field(default_factory=Drain)
+
+
+def write_memory(memory: Memory) -> str:
+    """The text to store; health is left out, because it is stored by itself."""
+    bare = replace(memory, track=replace(memory.track, health=Health(), good_since_s=None))
+    return encode(bare).decode()
+
+
+def read_memory(health: Health, text: str) -> Memory:
+    """What was remembered. Text that cannot be read (an older release's) is as good as none: recoveries take longer."""
+    try:
+        memory = decode(Memory, text) if text else Memory()
+    except MalformedError:
+        memory = Memory()
+    return replace(memory, track=replace(memory.track, health=health))
+
+
+def is_drained(text: str) -> bool:
+    """Whether a stored memory says that a drain is done."""
+    return bool(text) and read_memory(Health(), text).drain.state is DrainState.DRAINED
