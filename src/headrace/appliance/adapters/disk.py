@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,18 +180,23 @@ class Disk:
             told = os.statvfs(self.folder)
         return DiskRoomNow(total_bytes=told.f_blocks * told.f_frsize, free_bytes=told.f_bavail * told.f_frsize)
 
-    def find_objects(self) -> dict[Sha256, ObjectFile]:
-        """All files in objects/, with sizes; strangers are left out."""
+    def find_objects(self, disk_id: str) -> dict[Sha256, ObjectFile]:
+        """All files in objects/, with sizes; strangers are left out. This disk was there during the walk."""
         found: dict[Sha256, ObjectFile] = {}
         with disk_errors(self.folder):
             for first in os.scandir(self.objects):
                 for entry in os.scandir(first.path) if len(first.name) == 2 else ():
                     name, _, suffix = entry.name.partition(".")
-                    if len(name) == 64 and name[:2] == first.name and suffix in _SUFFIXES:
-                        size_bytes = entry.stat(follow_symlinks=False).st_size
+                    if len(name) != 64 or name[:2] != first.name or suffix not in _SUFFIXES:
+                        continue
+                    with suppress(FileNotFoundError):
                         found[Sha256(name)] = ObjectFile(
-                            sha256=Sha256(name), suffix=FileSuffix(suffix), size_bytes=size_bytes
+                            sha256=Sha256(name),
+                            suffix=FileSuffix(suffix),
+                            size_bytes=entry.stat(follow_symlinks=False).st_size,
                         )
+        # Without this, a disk that went away meanwhile would look like one that lost all its files.
+        self.check(disk_id)
         return found
 
     def find_parts(self) -> dict[Sha256, int]:

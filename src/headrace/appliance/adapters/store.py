@@ -189,7 +189,9 @@ class DiskStore:
             )
         except DiskError as error:
             event(_log, "verify_failed", level=logging.WARNING, file=holding.sha256, error=error)
-            if not isinstance(error.__cause__, FileNotFoundError):
+            if isinstance(error.__cause__, FileNotFoundError):
+                await self._look(slot, is_start=False)
+            else:
                 await self._trouble(slot, error)
             if not _is_lost(error):
                 return True
@@ -272,7 +274,7 @@ class DiskStore:
         # Fills go on during the walk: only what was held before it and is the same after it can be missing.
         before = {name: one for name, one in self._held.items() if one.disk_id == slot.disk_id}
         try:
-            found = await slot.run(slot.disk.find_objects, timeout_s=_LONG_S)
+            found = await slot.run(partial(slot.disk.find_objects, slot.disk_id), timeout_s=_LONG_S)
         except DiskError as error:
             await self._trouble(slot, error)
             return

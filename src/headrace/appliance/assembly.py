@@ -1,0 +1,99 @@
+"""Makes an agent of its parts from its configuration, and takes them apart again in the right order."""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from headrace.appliance.adapters.credential import CredentialFile
+from headrace.appliance.adapters.fetch import RangeFetcher
+from headrace.appliance.adapters.ledger import Ledger
+from headrace.appliance.adapters.serve_tree import ServeTree
+from headrace.appliance.adapters.store import DiskStore
+from headrace.appliance.agent import Agent, Parts
+from headrace.appliance.config import AgentConfig
+from headrace.appliance.control_link import ControlLink
+from headrace.appliance.errors import AlreadyRunningError, StateError
+from headrace.appliance.fill import Filler
+from headrace.appliance.ports import LoadSource, WebServer
+from headrace.appliance.transfer import Transfers
+from headrace.appliance.verify import Verifier
+from headrace.base.clock import Clock
+from headrace.base.rng import Rng
+from headrace.wire.client import open_client
+
+
+@contextmanager
+def only_agent(state: Path) -> Iterator[None]:
+    """Hold the state folder for this process; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        AlreadyRunningError: another agent works on it.
+        StateError: the folder cannot be made or written.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"cannot use the state folder {state}: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError(f"another agent works on {state}; stop it first") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_ledger(state: Path) -> Iterator[Ledger]:
+    """The ledger of a state folder that this process holds."""
+    ledger = Ledger(state / "ledger.db")
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@asynccontextmanager
+async def open_agent(
+    config: AgentConfig, *, ledger: Ledger, web: WebServer, load: LoadSource, clock: Clock, rng: Rng
+) -> AsyncIterator[Agent]:
+    """An agent for the block; it works while its `run` is awaited.
+
+    Raises:
+        StateError, ConfigError, WireError: the configuration names something that is not there.
+    """
+    control, fill = config.control, config.fill
+    store = DiskStore(
+        config.store, config.appliance_id, ledger=ledger, tree=ServeTree(config.state), clock=clock, rng=rng
+    )
+    fetcher = RangeFetcher(
+        config.appliance_id,
+        stall_timeout_s=fill.stall_timeout_s,
+        files_at_once=fill.files_at_once,
+        ca_file=fill.ca_file,
+        clock=clock,
+    )
+    transfers = Transfers(fill, store=store, fetcher=fetcher, clock=clock, rng=rng)
+    ca_file = Path(control.ca_file) if control.ca_file else None
+    try:
+        async with open_client(control.urls, "", ca_file=ca_file, timeout_s=control.timeout_s) as client:
+            parts = Parts(
+                ledger=ledger,
+                store=store,
+                transfers=transfers,
+                filler=Filler(fill, store=store, transfers=transfers, clock=clock, rng=rng),
+                verifier=Verifier(store, rate_bps=config.store.verify_bps, clock=clock),
+                web=web,
+                load=load,
+                link=ControlLink(config, client, CredentialFile(config.state)),
+                clock=clock,
+                rng=rng,
+            )
+            yield Agent(config.appliance_id, parts, retry_most_s=control.retry_most_s)
+    finally:
+        await fetcher.close()
+        store.close()
