@@ -36,7 +36,7 @@ def _demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a whole delivery network on this machine: control, origin, five appliances at three sites, two steering nodes.
+    """Run a whole delivery network here: control plane, origin, five appliances at three sites, two steering nodes.
 
     Needs no root. Ctrl-C ends it. Example: headrace demo --video film.mkv
     """

