@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from headrace.base.ids import ApplianceId, FileNo, SiteId, TitleId
+from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogFile, Title
 from headrace.control.model import (
     CatalogTotals,
@@ -159,6 +160,10 @@ class CatalogStore(Protocol):
         """Every file of the visible titles in order of number; one that two titles share stands under one of them."""
         ...
 
+    def published(self) -> FileSet:
+        """The numbers of every file of the visible titles."""
+        ...
+
     def catalog_totals(self) -> CatalogTotals: ...
 
 
@@ -227,6 +232,10 @@ class RecordStore(Protocol):
 
     def events(self, *, after: int = 0, limit: int = 100) -> tuple[EventView, ...]:
         """Events with ids above `after`, oldest first; ids have no gaps and become visible in order."""
+        ...
+
+    def drop_events(self, *, keep: int) -> int:
+        """Forget all but the newest `keep` events; how many went. Their ids are not given again."""
         ...
 
     def take_lease(self, name: str, holder: str, *, duration_s: float, now_s: float) -> Lease | None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, delete, func, select, update
 
 from headrace.base.ids import FileNo, RenditionId, Sha256, TitleId
+from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogError, CatalogFile, FileSuffix, PublishedFile, Title
 from headrace.control.adapters.database import Database, bump, changed_rows, finish, put_row
 from headrace.control.adapters.tables import files, title_files, titles
@@ -83,6 +84,10 @@ class SqlCatalog:
         with self._database.reading() as connection:
             rows = connection.execute(_file_query()).mappings().all()
         return tuple(_catalog_files(rows))
+
+    def published(self) -> FileSet:
+        with self._database.reading() as connection:
+            return FileSet(connection.execute(select(title_files.c.file_no).distinct()).scalars())
 
     def catalog_totals(self) -> CatalogTotals:
         used = select(title_files.c.file_no).distinct().subquery()

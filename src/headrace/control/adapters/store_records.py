@@ -38,6 +38,11 @@ class SqlRecords:
         with self._database.reading() as connection:
             return tuple(EventView(**row) for row in connection.execute(query).mappings())
 
+    def drop_events(self, *, keep: int) -> int:
+        newest = select(counters.c.value).where(counters.c.name == "event").scalar_subquery()
+        with self._database.writing() as connection:
+            return changed_rows(connection, delete(events).where(events.c.event_id <= newest - keep))
+
     def take_lease(self, name: str, holder: str, *, duration_s: float, now_s: float) -> Lease | None:
         row = {"name": name, "holder": holder, "expires_at_s": now_s + duration_s}
         free = (leases.c.name == name) & ((leases.c.holder == holder) | (leases.c.expires_at_s <= now_s))

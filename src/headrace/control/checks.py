@@ -1,0 +1,67 @@
+"""What operators and agents may write: ids, prefixes, places, addresses. Pure; says what is wrong and how to mend it."""
+
+import re
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from headrace.base.errors import UsageError
+from headrace.base.ids import appliance_id, site_id
+from headrace.fleet.model import FleetError, Site
+
+MOST_PREFIXES = 200_000
+_BOOT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_MOST_BPS = 100 * 10**12
+
+
+def check_site(site: Site) -> None:
+    """Check a site as an operator wrote it.
+
+    Raises:
+        UsageError, FleetError: the first thing that is wrong.
+    """
+    site_id(site.site_id)
+    if len(site.prefixes) > MOST_PREFIXES:
+        raise FleetError(f"site {site.site_id}: {len(site.prefixes)} prefixes are over the limit of {MOST_PREFIXES}")
+    for prefix in site.prefixes:
+        try:
+            ip_network(prefix)
+        except ValueError as error:
+            raise FleetError(
+                f"site {site.site_id}: prefix {prefix[:60]!r} is not a network in CIDR form: {error}"
+            ) from None
+    if (site.latitude_deg is None) != (site.longitude_deg is None):
+        raise FleetError(f"site {site.site_id}: latitude and longitude go together")
+    for name, value, most in (("latitude", site.latitude_deg, 90), ("longitude", site.longitude_deg, 180)):
+        if value is not None and not -most <= value <= most:
+            raise FleetError(f"site {site.site_id}: {name} {value} is not between -{most} and {most} degrees")
+
+
+def check_address(name: str, content_url: str, capacity_bps: int) -> None:
+    """Check the id, address and rate of an appliance; raises as `check_site` does."""
+    appliance_id(name)
+    parts = urlsplit(content_url)
+    try:
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or parts.path or parts.query or parts.fragment or parts.username or len(content_url) > 300:
+        raise FleetError(
+            f"appliance {name}: content_url {content_url[:80]!r} is not a base URL: write http://192.0.2.10 or "
+            "https://[2001:db8::1]:8443, without a path"
+        )
+    if not 0 < capacity_bps <= _MOST_BPS:
+        raise FleetError(f"appliance {name}: capacity_bps {capacity_bps} is not between 1 and {_MOST_BPS}")
+
+
+def check_message(boot_id: str, sequence: int) -> None:
+    """Check what orders an agent's messages; raises UsageError."""
+    if not _BOOT_ID.fullmatch(boot_id):
+        raise UsageError("boot_id: use 1-64 letters, digits and . _ : -")
+    if not 1 <= sequence < 2**63:
+        raise UsageError("sequence: use 1, 2, 3 ...")
+
+
+def check_words(what: str, text: str, *, most: int = 200, may_be_empty: bool = False) -> None:
+    """Check a short text for people; raises UsageError."""
+    if len(text) > most or not text.isprintable() or not (text.strip() or may_be_empty):
+        raise UsageError(f"{what}: use 1-{most} printable characters on one line")

@@ -1,0 +1,79 @@
+"""The fleet as operators see it, put together from stored rows. Pure, except for the small memory in FleetViews."""
+
+import threading
+from dataclasses import replace
+
+from headrace.base.clock import Clock
+from headrace.control.loops.memory import read_memory
+from headrace.control.model import CatalogTotals, FleetRow
+from headrace.control.ports import Store
+from headrace.fleet.lifecycle import DrainState
+from headrace.fleet.model import AdminState, Site
+from headrace.wire.operator import ApplianceView, FleetView
+
+FRESH_S = 0.4
+"""However many ask, the view is put together at most this often."""
+
+
+def view_appliance(row: FleetRow) -> ApplianceView:
+    """One appliance: wanted, reported, concluded."""
+    is_draining = row.appliance.admin_state is AdminState.DRAINING
+    return ApplianceView(
+        appliance=row.appliance,
+        health=row.health,
+        report=row.report.report,
+        last_report_s=row.report.received_at_s,
+        holdings_count=row.holdings.count,
+        holdings_bytes=row.holdings.total_bytes,
+        plan_count=row.plan.count,
+        plan_bytes=row.plan.total_bytes,
+        is_drained=is_draining and read_memory(row.health, row.health_memory).drain.state is DrainState.DRAINED,
+    )
+
+
+def view_fleet(
+    sites: tuple[Site, ...], rows: tuple[FleetRow, ...], totals: CatalogTotals, *, is_health_held: bool, now_s: float
+) -> FleetView:
+    """The whole fleet."""
+    return FleetView(
+        now_s=now_s,
+        sites=sites,
+        appliances=tuple(view_appliance(row) for row in rows),
+        title_count=totals.title_count,
+        file_count=totals.file_count,
+        total_bytes=totals.total_bytes,
+        is_health_held=is_health_held,
+    )
+
+
+class FleetViews:
+    """The newest view, shared by all who ask. For many threads; blocks."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._totals: CatalogTotals | None = None
+        self._titles_version = -1
+        self._view: FleetView | None = None
+        self._seen_fleet = -1
+        self._made_at_s = 0.0
+
+    def newest(self) -> FleetView:
+        """A view not older than FRESH_S, and never older than the last change of a setting or conclusion."""
+        with self._lock:
+            versions = self._store.versions()
+            is_stale = self._clock.monotonic_s() - self._made_at_s >= FRESH_S or versions.fleet != self._seen_fleet
+            if self._view is None or is_stale or versions.titles != self._titles_version:
+                if self._totals is None or versions.titles != self._titles_version:
+                    self._totals = self._store.catalog_totals()
+                self._view = view_fleet(
+                    self._store.sites(),
+                    self._store.fleet(),
+                    self._totals,
+                    is_health_held=self._store.is_health_held(),
+                    now_s=self._clock.now_s(),
+                )
+                self._made_at_s = self._clock.monotonic_s()
+                self._seen_fleet, self._titles_version = versions.fleet, versions.titles
+            return replace(self._view, now_s=self._clock.now_s())
