@@ -1,4 +1,4 @@
-"""Real players on the real network, which is hurt while they play: hls.js and dash.js in headless Chromium, and ffmpeg.
+"""Real players on the real network, hurt while they play: hls.js and dash.js in headless Chromium, and ffmpeg.
 
 The network is the demo's: control, origin, five appliances at three sites, two steering nodes, each a process of its own.
 Every test leaves it whole.
@@ -98,7 +98,8 @@ class Viewer:
                  setInterval(() => { const v = document.querySelector('video'); const b = v.buffered;
                    let ahead = 0;
                    for (let i = 0; i < b.length; i++)
-                     if (b.start(i) <= v.currentTime + 0.1 && b.end(i) >= v.currentTime) ahead = b.end(i) - v.currentTime;
+                     if (b.start(i) <= v.currentTime + 0.1 && b.end(i) >= v.currentTime)
+                       ahead = b.end(i) - v.currentTime;
                    if (v.currentTime < v.duration - 1) window.leastBufferS = Math.min(window.leastBufferS, ahead);
                  }, 50); }"""
         )
