@@ -64,7 +64,8 @@ export function play({ video, url, report, startS, ...options }) {
     if ([27, 28].includes(error?.code)) return;
     report.failed({ text: error?.message ?? "dash.js stopped", isFatal: true });
   });
-  player.initialize(video, url, video.autoplay, startS > 0 ? startS : NaN);
+  // dash.js must press play itself: it asks the steering server only after a start that it has seen.
+  player.initialize(video, url, true, startS > 0 ? startS : NaN);
   return {
     throughput: () => (player.getAverageThroughput("video") || 0) * 1_000,
     stop: () => player.destroy(),

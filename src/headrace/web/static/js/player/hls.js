@@ -55,7 +55,8 @@ export function play({ video, url, report, ...options }) {
   function learn(levels) {
     for (const level of levels) {
       const id = level.attrs?.["PATHWAY-ID"];
-      if (id) pathwayOfHost.set(new URL(level.url?.[0] ?? level.url, url).host, id);
+      const address = Array.isArray(level.url) ? level.url[0] : level.url;
+      if (id && address) pathwayOfHost.set(new URL(address, url).host, id);
     }
     report.pathways([...new Set(pathwayOfHost.values())]);
   }
@@ -85,12 +86,14 @@ export function play({ video, url, report, ...options }) {
     if (level) report.rendition({ bitrateBps: level.bitrate, height: level.height });
   });
   hls.on(Events.ERROR, (_name, data) => {
+    if (data.details === Hls.ErrorDetails.INTERNAL_ABORTED) return;
     const status = data.response?.code ? `HTTP ${data.response.code}` : "no answer";
     const text = data.type === Hls.ErrorTypes.NETWORK_ERROR ? `${wordsOf(data.details)} (${/TimeOut/.test(data.details) ? "too slow" : status})` : data.details;
     report.failed({ text, pathway: pathwayOf(data.frag?.url ?? data.context?.url), isFatal: data.fatal });
   });
   hls.loadSource(url);
   hls.attachMedia(video);
+  video.play().catch(() => null); // Browsers may refuse to start with sound; the controls are there.
   return {
     throughput: () => hls.bandwidthEstimate || 0,
     stop: () => hls.destroy(),

@@ -33,7 +33,7 @@ let record = null;
 let engine = null;
 let playbackNo = 0;
 let plots = [];
-let samples = [[], [], [], []];
+let samples = [[], [], []];
 
 function log(text, tone = "") {
   const sign = { bad: "cross", warn: "warning", ok: "check" }[tone] ?? "dot";
@@ -95,6 +95,7 @@ async function start({ startS = 0, isAgain = false } = {}) {
   const mine = playbackNo;
   engine?.stop();
   engine = null;
+  video.pause();
   if (!isAgain) begin();
   if (!chosen.title || !chosen.steer) {
     showMessage(chosen.steer ? "Choose a title." : "Choose a title and give the address of a steering node.");
@@ -108,7 +109,6 @@ async function start({ startS = 0, isAgain = false } = {}) {
     const url = `${chosen.steer}/v1/titles/${encodeURIComponent(chosen.title)}/${manifest}`;
     showMessage("");
     engine = play({ video, url, startS, report: reporter(record), cmcd: chosen.cmcd, titleId: chosen.title, sessionId: crypto.randomUUID?.() ?? `${Date.now()}`, bufferGoalS: chosen.bufferGoalS });
-    video.play().catch(() => null); // Browsers may refuse to start with sound; the controls are there.
   } catch (error) {
     showMessage(`The player could not start: ${error.message}`);
     record.failed({ text: error.message, isFatal: true });
@@ -121,7 +121,7 @@ function begin() {
   restarts = 0;
   record = new Record(video, chosen.kind);
   window.headracePlayer = record.state;
-  samples = [[], [], [], []];
+  samples = [[], [], []];
   document.title = `${chosen.title || "Player"} · Headrace`;
 }
 
@@ -167,11 +167,11 @@ function plot() {
   if (!record) return;
   const { state } = record;
   const nowS = Date.now() / 1000;
-  const next = [nowS, state.bufferS, state.bitrateBps || null, state.throughputBps || null];
+  const next = [nowS, state.bufferS, state.bitrateBps || null];
   samples.forEach((column, index) => column.push(next[index]));
   while (samples[0][0] < nowS - PLOT_SPAN_S) samples.forEach((column) => column.shift());
   plots[0].update([samples[0], samples[1]]);
-  plots[1].update([samples[0], samples[2], samples[3]]);
+  plots[1].update([samples[0], samples[2]]);
 }
 
 function remember() {
@@ -217,7 +217,7 @@ async function openPage() {
   demo = demoPanel({ demoUrl: ui.demo_url, token: keepDemoToken(demoToken), palette, log });
   plots = [
     timePlot(byId("plot-buffer"), { label: "Buffer length over the last two minutes", format: (value) => `${value} s`, series: [{ label: "buffer", colour: 0, isFilled: true }], height: 130, spanS: PLOT_SPAN_S }),
-    timePlot(byId("plot-bitrate"), { label: "Bit rate and throughput over the last two minutes", format: showBps, series: [{ label: "rendition", colour: 3, isStepped: true }, { label: "throughput", colour: 2 }], height: 130, spanS: PLOT_SPAN_S }),
+    timePlot(byId("plot-bitrate"), { label: "Bit rate of the rendition shown over the last two minutes", format: showBps, series: [{ label: "bit rate", colour: 3, isStepped: true }], height: 130, spanS: PLOT_SPAN_S }),
   ];
   bindForm();
   begin();
