@@ -124,7 +124,10 @@ class Agent:
         if plan.version:
             self._plan = plan
             self._parts.filler.use_plan(plan)
-        await self._use_desired(desired)
+        if desired is None:
+            await self._parts.web.point(origin_url="", redirect_url="")
+        else:
+            await self._use_desired(desired)
         event(
             _log,
             "resumed",
@@ -192,9 +195,7 @@ class Agent:
             await self._parts.link.rotate()
         return learned.should_send_again
 
-    async def _use_desired(self, desired: DesiredState | None) -> None:
-        if desired is None:
-            return
+    async def _use_desired(self, desired: DesiredState) -> None:
         self._desired = desired
         self._parts.transfers.use(desired)
         await self._parts.web.point(origin_url=desired.origin_url, redirect_url=desired.redirect_url)

@@ -73,8 +73,12 @@ class NginxOptions:
 
     binary: str
     listen: tuple[str, ...]
+    tls_listen: tuple[str, ...]
+    user: str
     workers: int
     on_miss: OnMiss
+    resolvers: tuple[str, ...]
+    disk_threads: bool
     tls_certificate: str
     tls_key: str
     stop_timeout_s: float
@@ -126,8 +130,8 @@ def read_config(text: str, *, source: str) -> AgentConfig:
     _check_required(config, source)
     _check_paths(config, source)
     _check_numbers(config, source)
-    if bool(config.nginx.tls_certificate) != bool(config.nginx.tls_key):
-        raise ConfigError(f"{source}: set both nginx.tls_certificate and nginx.tls_key, or neither")
+    if config.nginx.tls_listen and not (config.nginx.tls_certificate and config.nginx.tls_key):
+        raise ConfigError(f"{source}: nginx.tls_listen needs nginx.tls_certificate and nginx.tls_key")
     return config
 
 
@@ -137,7 +141,7 @@ def _check_required(config: AgentConfig, source: str) -> None:
         "appliance.state": config.appliance.state,
         "control.urls": config.control.urls,
         "store.folders": config.store.folders,
-        "nginx.listen": config.nginx.listen,
+        "nginx.listen": config.nginx.listen + config.nginx.tls_listen,
     }
     for key, value in required.items():
         if not value:

@@ -1,7 +1,125 @@
-"""`headrace agent`."""
+"""`headrace agent`: run one appliance."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from headrace.appliance.adapters.nginx import NginxSupervisor, Watch
+from headrace.appliance.adapters.nginx_binary import NginxBinary
+from headrace.appliance.agent import Agent
+from headrace.appliance.assembly import only_agent, open_agent, open_ledger
+from headrace.appliance.config import AgentConfig, read_config
+from headrace.appliance.errors import JoinRefusedError
+from headrace.appliance.nginx_conf import render_nginx_conf
+from headrace.appliance.web_settings import nginx_settings
+from headrace.base.clock import SystemClock
+from headrace.base.errors import UsageError
+from headrace.base.logs import set_up_logging
+from headrace.base.rng import make_rng
+from headrace.base.tasks import Tasks
+from headrace.cli.console import AsJson, out
+from headrace.fleet.model import LoadReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command("agent")(_agent)
+
+
+def _agent(
+    config: Annotated[Path, typer.Option(help="TOML settings of this appliance; see docs/appliance.md.")],
+    check: Annotated[bool, typer.Option("--check", help="Check the configuration and leave.")] = False,
+    new_disk: Annotated[
+        Path | None, typer.Option(help="Take the empty folder of a replaced disk as a new disk, and leave.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    as_json: AsJson = False,
+) -> None:
+    """Run one appliance: keep its disks filled as planned and nginx serving. Ends with SIGTERM or Ctrl-C.
+
+    It dials out only; nothing but nginx listens for clients. Without control plane it serves and fills on.
+
+    Example: [bold]headrace agent --config /etc/headrace/agent.toml[/]
+    """
+    settings = _read(config)
+    if check:
+        _say_checked(settings, config, as_json=as_json)
+        return
+    set_up_logging(log_level)
+    with only_agent(settings.state):
+        if new_disk is not None:
+            _forget_disk(settings, new_disk)
+            return
+        asyncio.run(_serve(settings))
+
+
+def _read(path: Path) -> AgentConfig:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {error}") from None
+    return read_config(text, source=str(path))
+
+
+class _Unmeasured:
+    def load(self) -> LoadReport:
+        return LoadReport()
+
+
+def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        web = dataclasses.replace(nginx_settings(settings), run_folder=folder, access_log=f"{folder}/access.log")
+        binary = NginxBinary(settings.nginx.binary, Path(folder))
+        build = asyncio.run(binary.build())
+        candidate = Path(folder) / "nginx.conf"
+        candidate.write_text(render_nginx_conf(web, build), encoding="utf-8")
+        asyncio.run(binary.test(candidate))
+    if as_json:
+        out.print_json(data={"is_ok": True, "appliance": settings.appliance.id, "nginx": build.version_text})
+        return
+    folders = ", ".join(settings.store.folders)
+    out.print(
+        f"{path} is fine: appliance [bold]{settings.appliance.id}[/], disks {folders}, nginx {build.version_text}"
+    )
+
+
+def _forget_disk(settings: AgentConfig, folder: Path) -> None:
+    if str(folder) not in settings.store.folders:
+        raise UsageError(f"{folder} is not one of store.folders: {', '.join(settings.store.folders)}")
+    with open_ledger(settings.state) as ledger:
+        ledger.forget_disk(str(folder))
+    out.print(f"{folder} will be set up as a new disk when the agent starts")
+
+
+async def _serve(settings: AgentConfig) -> None:
+    clock, rng = SystemClock(), make_rng(f"{settings.appliance.id} {os.getpid()}")
+    watch = Watch(stop_timeout_s=settings.nginx.stop_timeout_s)
+    web = NginxSupervisor(nginx_settings(settings), clock=clock, rng=rng, binary=settings.nginx.binary, watch=watch)
+    with open_ledger(settings.state) as ledger:
+        async with open_agent(settings, ledger=ledger, web=web, load=_Unmeasured(), clock=clock, rng=rng) as agent:
+            try:
+                await _until_told_to_end(agent)
+            except JoinRefusedError:
+                await web.stop()
+                raise
+    if not settings.nginx.keep_on_exit:
+        await web.stop()
+
+
+async def _until_told_to_end(agent: Agent) -> None:
+    """Run the agent until SIGTERM or Ctrl-C; its own end is an error, and raised."""
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with Tasks() as tasks:
+        work = tasks.spawn("agent", agent.run())
+        waiting = tasks.spawn("signal", told.wait())
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work
