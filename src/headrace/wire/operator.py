@@ -89,6 +89,8 @@ class ApplianceChange:
     capacity_bps: int | None = None
     site_id: SiteId | None = None
     reason: str = ""
+    is_forced: bool = False
+    """Also where `fleet.lifecycle.check_may_leave` refuses; kept in the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
