@@ -1,7 +1,177 @@
-"""`headrace steer`."""
+"""`headrace steer`: run a steering node, and explain its answers."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
+from rich.table import Table
+
+from headrace.base.clock import SystemClock
+from headrace.base.errors import UsageError
+from headrace.base.ids import title_id
+from headrace.base.logs import set_up_logging
+from headrace.cli.console import AsJson, out
+from headrace.playback.adapters.explainer import ask_explanation
+from headrace.playback.adapters.geo import open_locator
+from headrace.playback.answers import Answers
+from headrace.playback.config import load_playback_config, parse_playback_config
+from headrace.playback.run import run_playback
+from headrace.steering.compile import compile_snapshot
+from headrace.steering.explain import ExplainedAppliance, Explanation
+from headrace.wire.codec import encode
+from headrace.wire.snapshot import unpack_snapshot
+
+Config = Annotated[Path | None, typer.Option(help="TOML settings of this steering node; see docs/steering.md.")]
+AcceptOlder = Annotated[
+    bool,
+    typer.Option(
+        "--accept-older",
+        help="Follow the next snapshot whatever its version or store: after a control plane was restored or rebuilt.",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")]
+
+steer = typer.Typer(help="Run a steering node (with --config), or explain what it answers.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+    app.add_typer(steer, name="steer")
+
+
+@steer.callback(invoke_without_command=True)
+def _steer(
+    context: typer.Context,
+    config: Config = None,
+    accept_older: AcceptOlder = False,
+    log_level: LogLevel = "INFO",
+) -> None:
+    """Run a steering node: playlists, MPDs and steering manifests for players, from the last snapshot.
+
+    It goes on without the control plane. Any number of nodes may run. Ends with SIGTERM or Ctrl-C.
+
+    Example: [bold]headrace steer --config /etc/headrace/steer.toml[/]
+    """
+    if context.invoked_subcommand is None:
+        _run(config, accept_older=accept_older, log_level=log_level)
+
+
+@steer.command("run")
+def _steer_run(config: Config = None, accept_older: AcceptOlder = False, log_level: LogLevel = "INFO") -> None:
+    """Run a steering node; the same as `headrace steer --config FILE`.
+
+    Example: [bold]headrace steer run --config /etc/headrace/steer.toml[/]
+    """
+    _run(config, accept_older=accept_older, log_level=log_level)
+
+
+@steer.command("explain")
+def _steer_explain(
+    client: Annotated[str, typer.Option(help="IP address of the client.")],
+    title: Annotated[str, typer.Option(help="Id of the title.")],
+    steer_url: Annotated[
+        str, typer.Option("--steer", envvar="HEADRACE_STEER", help="URL of the steering node to ask.")
+    ] = "http://127.0.0.1:8500",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="HEADRACE_STEER_TOKEN_FILE", help="Token of the node's explain.token_file.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(envvar="HEADRACE_CA", help="The private CA, for an https URL.")] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="Decide here from a snapshot file (snapshot.bin) instead of asking a node.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="With --snapshot: settings of the node, for its limits and location database.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every appliance with its rank for a client and a title, or the reason why it has none.
+
+    Example: [bold]headrace steer explain --client 192.0.2.7 --title bunny[/]
+    """
+    wanted = title_id(title)
+    if snapshot is not None:
+        found = _explain_here(snapshot, config, client, wanted)
+    else:
+        path = f"/v1/explain?client={quote(client)}&title={quote(wanted)}"
+        found = ask_explanation(steer_url.rstrip("/") + path, _token(token_file), ca)
+    if as_json:
+        typer.echo(encode(found).decode())
+    else:
+        out.print(_table(found))
+        out.print(_footer(found))
+
+
+def _run(config: Path | None, *, accept_older: bool, log_level: str) -> None:
+    if config is None:
+        raise UsageError("--config FILE is needed; docs/steering.md shows one")
+    settings = load_playback_config(config)
+    set_up_logging(log_level)
+    run_playback(settings, is_older_accepted=accept_older, log_level=log_level)
+
+
+def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) -> Explanation:
+    try:
+        data = snapshot.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the snapshot {snapshot}: {error}") from None
+    settings = load_playback_config(config) if config else parse_playback_config(_LOCAL, source="defaults")
+    locate = open_locator(settings.clients.location_database)
+    answers = Answers(compile_snapshot(unpack_snapshot(data)), settings.answers, locate, retry_after_s=1)
+    found = answers.explain(client, title, now_s=SystemClock().now_s())
+    if found is None:
+        known = title in answers.compiled.titles
+        raise UsageError(f"{client!r} is not an IP address" if known else f"the snapshot has no title {title}")
+    return found
+
+
+_LOCAL = """
+[control]
+urls = ["http://127.0.0.1"]
+token_file = "-"
+[snapshot]
+folder = "-"
+"""
+
+
+def _token(token_file: Path | None) -> str:
+    if token_file is None:
+        return os.environ.get("HEADRACE_STEER_TOKEN", "")
+    try:
+        return token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the token file {token_file}: {error}") from None
+
+
+def _table(found: Explanation) -> Table:
+    table = Table(title=f"{found.title_id} for {found.client}", title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("appliance")
+    table.add_column("site")
+    table.add_column("prefix", justify="right")
+    table.add_column("km", justify="right")
+    table.add_column("load", justify="right")
+    table.add_column("reason")
+    for row in found.appliances:
+        table.add_row(*_cells(row), style=None if row.rank else "dim")
+    return table
+
+
+def _cells(row: ExplainedAppliance) -> tuple[str, ...]:
+    reason = f"{row.reason}: {row.detail}" if row.detail else row.reason
+    return (
+        str(row.rank or "-"),
+        row.appliance_id,
+        row.site_id,
+        f"/{row.prefix_length}" if row.prefix_length is not None else "-",
+        f"{row.distance_km:.0f}" if row.distance_km is not None else "-",
+        f"{row.load_ratio:.0%}",
+        reason,
+    )
+
+
+def _footer(found: Explanation) -> str:
+    place = "unknown" if found.latitude_deg is None else f"{found.latitude_deg:.1f}, {found.longitude_deg:.1f}"
+    origin = f"then the origin, {found.origin_url}" if found.origin_url else "no origin is set"
+    return f"{origin} · client's place {place} · snapshot {found.snapshot_version}, {found.snapshot_age_s:.0f} s old"

@@ -1,0 +1,223 @@
+"""Answers for one snapshot: decided by `steering`, finished once, and kept until the next snapshot.
+
+Clients that the same sites hear, from about the same place, share their answers (`Place`), so that most requests cost
+two look-ups. What is kept is bounded; when it is full, everything is forgotten at once, which costs less than an order
+of use. Nothing here knows of sockets or clocks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from headrace.base.ids import ApplianceId, TitleId
+from headrace.playback.clients import packed_address
+from headrace.playback.config import AnswerSettings
+from headrace.playback.requests import Asked, Kind
+from headrace.steering.compile import CompiledSnapshot, CompiledTitle
+from headrace.steering.dash import write_mpd
+from headrace.steering.explain import Explanation, explain
+from headrace.steering.hls import write_master
+from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
+from headrace.steering.model import Exclusion
+from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
+from headrace.steering.rank import NEW_SESSION, Location, Session, choose, holders
+from headrace.wire.codec import encode
+from headrace.wire.operator import Problem
+
+MOST_CLIENTS = 500_000
+"""Client addresses whose place is remembered: about 100 MiB."""
+CELL_DEGREES = 0.5
+"""Places are rounded to cells of this size (at most 56 km), so that neighbours share answers."""
+
+Locator = Callable[[str], Location | None]
+"""Where an address is, as far as a geo-IP database knows."""
+
+HLS = "application/vnd.apple.mpegurl"
+DASH = "application/dash+xml"
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A finished answer. Headers that every answer has are added by the service."""
+
+    status: int
+    content_type: str
+    body: bytes
+    label: tuple[Kind, int, str]
+    """Kind, status and reason, as counted in metrics."""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """Clients that get the same answers, and the answers that are finished."""
+
+    class_no: int
+    location: Location | None
+    answers: dict[object, Answer] = field(default_factory=dict)
+
+
+def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
+    """A refusal as an RFC 9457 document."""
+    title = HTTPStatus(status).phrase
+    headers = (("retry-after", str(retry_after_s)),) if retry_after_s else ()
+    body = encode(Problem(title=title, status=status, code=code, detail=detail))
+    return Answer(status=status, content_type=PROBLEM, body=body, label=(kind, status, code), headers=headers)
+
+
+class Answers:
+    """All answers that one snapshot gives."""
+
+    def __init__(
+        self, compiled: CompiledSnapshot, settings: AnswerSettings, locate: Locator, *, retry_after_s: int
+    ) -> None:
+        self.compiled = compiled
+        self.places: dict[str, Place] = {}
+        """By client address as text."""
+        self.kept = 0
+        self._settings = settings
+        self._limits = settings.limits
+        self._locate = locate
+        self._retry_after_s = retry_after_s
+        self._shared: dict[tuple[int, Location | None], Place] = {}
+        self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
+        self._public_url = settings.public_url.rstrip("/")
+
+    def place(self, client: str) -> Place:
+        """The place of a client, by its address; a text that is no address has no route and no place."""
+        known = self.places.get(client)
+        if known is not None:
+            return known
+        packed = packed_address(client)
+        class_no = self.compiled.class_of_coverage[0] if packed is None else self.compiled.class_no(packed)
+        cell = None if packed is None else _cell(self._locate(client))
+        place = self._shared.setdefault((class_no, cell), Place(class_no=class_no, location=cell))
+        if len(self.places) >= MOST_CLIENTS:
+            self.places.clear()
+        self.places[client] = place
+        return place
+
+    def needed_bps(self, asked: Asked) -> float:
+        """Throughput below which a pathway counts as slow for the asked title."""
+        title = self.compiled.titles.get(asked.title_id or "")
+        return title.least_bps * self._settings.slow_ratio if title else 0.0
+
+    def playlist(self, place: Place, asked: Asked, base_url: str) -> Answer:
+        """A master playlist or an MPD for a new session."""
+        kind = asked.kind
+        title = self.compiled.titles.get(asked.title_id or "")
+        if title is None:
+            return _no_title(asked)
+        pathways = self._pathways(place, title, NEW_SESSION)
+        if not pathways:
+            detail = "no appliance can serve this title to this client now, and no origin is set"
+            return problem(kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
+        query = steering_query(pathways, title)
+        if kind is Kind.MASTER:
+            body = write_master(
+                title.title, pathways, steering_uri=f"../../steering/hls/{title.title.title_id}?{query}"
+            )
+            content_type = HLS
+        else:
+            url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
+            body = write_mpd(title.title, pathways, steering_url=url)
+            content_type = DASH
+        return Answer(status=200, content_type=content_type, body=body, label=(kind, 200, self._reason(pathways)))
+
+    def steering(self, place: Place, asked: Asked, query: SteeringQuery) -> Answer:
+        """A steering manifest for a running session."""
+        kind = asked.kind
+        title = self.compiled.titles.get(asked.title_id or "")
+        if title is None:
+            if query.written and asked.title_id is not None:
+                return problem(kind, 410, "withdrawn", f"title {asked.title_id} is no longer published")
+            return _no_title(asked)
+        session = read_session(query, title, slow_ratio=self._settings.slow_ratio)
+        pathways = self._pathways(place, title, session)
+        if not pathways and not query.written:
+            return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
+        protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
+        body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
+        return Answer(status=200, content_type=JSON, body=body, label=(kind, 200, self._reason(pathways)))
+
+    def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
+        """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
+
+        Only appliances that rank behind every source are named, so a chain of redirects ends at the origin even if
+        all holdings are wrong.
+        """
+        title_name = self.compiled.title_of_file.get(asked.sha256)
+        title = self.compiled.titles.get(title_name) if title_name is not None else None
+        if title is None:
+            return problem(asked.kind, 404, "unknown-file", "no published title has this file")
+        _, candidates = holders(self.compiled, place.class_no, title, place.location, self._limits)
+        ranked = sorted(candidates, key=lambda one: (one.fault is Exclusion.DRAINING, one.fault is not None, one.order))
+        names = [one.appliance.appliance_id for one in ranked]
+        after = max((names.index(source) + 1 for source in sources if source in names), default=0)
+        rest = [one for one in ranked[after:] if one.appliance.appliance_id not in sources]
+        target = pathway_of(rest[0].appliance) if rest else self._origin or origin_pathway(self.compiled)
+        if target is None:
+            detail = "no other appliance holds this file, and no origin is set"
+            return problem(asked.kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
+        return Answer(
+            status=302,
+            content_type="text/plain",
+            body=b"",
+            label=(asked.kind, 302, "appliance" if rest else "origin"),
+            headers=(("location", target.base_url + path),),
+        )
+
+    def explain(self, client: str, title_name: TitleId, *, now_s: float) -> Explanation | None:
+        """Why `client` gets what it gets; None when client or title is unknown."""
+        packed = packed_address(client)
+        title = self.compiled.titles.get(title_name)
+        if packed is None or title is None:
+            return None
+        return explain(
+            self.compiled,
+            title,
+            self._limits,
+            client=client,
+            address=packed,
+            location=_cell(self._locate(client)),
+            now_s=now_s,
+        )
+
+    def keep(self, place: Place, key: object, answer: Answer) -> Answer:
+        """Remember a finished answer."""
+        if self.kept >= self._settings.most_kept_answers:
+            self._forget()
+        if key not in place.answers:
+            self.kept += 1
+        place.answers[key] = answer
+        return answer
+
+    def _forget(self) -> None:
+        for place in self._shared.values():
+            place.answers.clear()
+        self.kept = 0
+
+    def _pathways(self, place: Place, title: CompiledTitle, session: Session) -> list[Pathway]:
+        choice = choose(self.compiled, place.class_no, title, place.location, self._limits, session)
+        pathways = [pathway_of(one.appliance) for one in choice.chosen + choice.kept]
+        return [*pathways, self._origin] if self._origin else pathways
+
+    def _reason(self, pathways: Sequence[Pathway]) -> str:
+        return "origin-only" if list(pathways) == [self._origin] else "pathways" if pathways else "no-pathway"
+
+
+def _no_title(asked: Asked) -> Answer:
+    if asked.title_id is None:
+        return problem(asked.kind, 400, "invalid-title", "title ids are 1-128 letters, digits, inner . _ -")
+    return problem(asked.kind, 404, "unknown-title", f"no title {asked.title_id} is published")
+
+
+def _cell(location: Location | None) -> Location | None:
+    if location is None:
+        return None
+    return Location(
+        latitude_deg=round(location.latitude_deg / CELL_DEGREES) * CELL_DEGREES,
+        longitude_deg=round(location.longitude_deg / CELL_DEGREES) * CELL_DEGREES,
+    )

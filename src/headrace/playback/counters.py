@@ -1,0 +1,144 @@
+"""What a worker counts, and all workers' counts as Prometheus text.
+
+Each worker counts in its own memory and leaves its counts in a file, so that the one that is asked for /metrics can add
+up all of them, those of workers that have ended too. Time per answer is measured for one answer in `SAMPLE_EVERY`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from headrace.steering.compile import CompiledSnapshot
+
+SAMPLE_EVERY = 16
+BUCKETS_S = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """Counts of one worker, or the sum of several."""
+
+    answers: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    """By kind, status, reason."""
+    pulls: dict[str, int] = field(default_factory=dict)
+    """By result."""
+    loads: dict[str, int] = field(default_factory=dict)
+    """Of the file on disk, by result."""
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    seconds: float = 0.0
+    """Sum of measured times."""
+
+    def answered(self, label: tuple[str, int, str]) -> None:
+        self.answers[label] = self.answers.get(label, 0) + 1
+
+    def took(self, duration_s: float) -> None:
+        self.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
+        self.seconds += duration_s
+
+    def pulled(self, result: str) -> None:
+        self.pulls[result] = self.pulls.get(result, 0) + 1
+
+    def loaded(self, result: str) -> None:
+        self.loads[result] = self.loads.get(result, 0) + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountersRecord:
+    """Counters as they lie in a worker's file."""
+
+    answers: tuple[tuple[str, int, str, int], ...]
+    pulls: dict[str, int]
+    loads: dict[str, int]
+    buckets: tuple[int, ...]
+    seconds: float
+
+
+def to_record(counters: Counters) -> CountersRecord:
+    """Freeze counters for the file."""
+    return CountersRecord(
+        answers=tuple((*label, count) for label, count in counters.answers.items()),
+        pulls=dict(counters.pulls),
+        loads=dict(counters.loads),
+        buckets=tuple(counters.buckets),
+        seconds=counters.seconds,
+    )
+
+
+def add_up(records: Iterable[CountersRecord]) -> Counters:
+    """The sum over workers."""
+    total = Counters()
+    for record in records:
+        for kind, status, reason, count in record.answers:
+            label = (kind, status, reason)
+            total.answers[label] = total.answers.get(label, 0) + count
+        for mine, theirs in ((total.pulls, record.pulls), (total.loads, record.loads)):
+            for name, count in theirs.items():
+                mine[name] = mine.get(name, 0) + count
+        for number, count in enumerate(record.buckets[: len(total.buckets)]):
+            total.buckets[number] += count
+        total.seconds += record.seconds
+    return total
+
+
+def exposition(total: Counters, compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> bytes:
+    """Prometheus text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Fixed([*_count_metrics(total), *_snapshot_metrics(compiled, kept=kept, now_s=now_s)]))
+    return generate_latest(registry)
+
+
+class _Fixed(Collector):
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+def _count_metrics(total: Counters) -> Iterator[Metric]:
+    answers = CounterMetricFamily(
+        "headrace_steering_answers", "Answers by kind, status and reason.", labels=("kind", "status", "reason")
+    )
+    for (kind, status, reason), count in sorted(total.answers.items()):
+        answers.add_metric((str(kind), str(status), reason), count)
+    yield answers
+    pulls = CounterMetricFamily("headrace_steering_pulls", "Polls of the control plane by result.", labels=("result",))
+    for name, count in sorted(total.pulls.items()):
+        pulls.add_metric((name,), count)
+    yield pulls
+    loads = CounterMetricFamily(
+        "headrace_steering_loads", "Loads of the snapshot on disk by result.", labels=("result",)
+    )
+    for name, count in sorted(total.loads.items()):
+        loads.add_metric((name,), count)
+    yield loads
+    seconds = HistogramMetricFamily(
+        "headrace_steering_answer_seconds", f"Time to decide an answer; one answer in {SAMPLE_EVERY} is measured."
+    )
+    running, rows = 0, []
+    for limit, count in zip((*map(str, BUCKETS_S), "+Inf"), total.buckets, strict=True):
+        running += count
+        rows.append((limit, float(running)))
+    seconds.add_metric((), rows, total.seconds)
+    yield seconds
+
+
+def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "headrace_steering_has_snapshot", "1 when there is a snapshot.", value=float(bool(compiled))
+    )
+    if compiled is None:
+        return
+    for name, text, value in (
+        ("version", "Version of the snapshot in use.", compiled.version),
+        ("age_seconds", "Time since the snapshot in use was built.", max(0.0, now_s - compiled.built_at_s)),
+        ("appliances", "Appliances in the snapshot.", len(compiled.appliances)),
+        ("titles", "Titles in the snapshot.", len(compiled.titles)),
+        ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.bad_prefixes)),
+    ):
+        yield GaugeMetricFamily(f"headrace_steering_snapshot_{name}", text, value=float(value))
+    yield GaugeMetricFamily("headrace_steering_kept_answers", "Finished answers in this worker.", value=float(kept))

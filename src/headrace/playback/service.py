@@ -1,0 +1,301 @@
+"""The application that players ask: one RSGI callable, a dictionary look-up for most answers, two loops beside it.
+
+A request is read (`requests`, `clients`), decided (`answers`) and counted (`counters`); the snapshot is exchanged under
+it by one assignment (`keeper`). Answers to players carry the snapshot's version and age, may be read by any web page
+(CORS) and are never cached: they hold for one client at one moment.
+"""
+
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+from headrace.base.clock import Clock
+from headrace.playback.adapters.tally import TallyFolder
+from headrace.playback.answers import JSON, Answer, Answers, Place, problem
+from headrace.playback.clients import ClientReader, is_loopback
+from headrace.playback.config import PlaybackConfig
+from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
+from headrace.playback.requests import Asked, Kind, read_not, read_path
+from headrace.steering.manifest import QueryError, read_query
+from headrace.wire.codec import encode
+
+_log = logging.getLogger(__name__)
+
+MOST_PATHS = 200_000
+MOST_CLIENTS_COUNTED = 200_000
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_PREFLIGHT = [
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, HEAD, OPTIONS"),
+    ("access-control-allow-headers", "*"),
+    ("access-control-max-age", "86400"),
+]
+
+
+class Headers(Protocol):
+    """Request headers as granian hands them in."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def get_all(self, key: str) -> list[str]: ...
+
+
+class Scope(Protocol):
+    """A request as granian hands it in (RSGI 1.6)."""
+
+    method: str
+    path: str
+    query_string: str
+    client: str
+    scheme: str
+    authority: str | None
+    headers: Headers
+
+
+class Reply(Protocol):
+    """What an RSGI application answers through."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None: ...
+
+
+class PlaybackService:
+    """One worker's state and the answers to its requests."""
+
+    def __init__(
+        self, config: PlaybackConfig, clock: Clock, counters: Counters, tally: TallyFolder, token: str
+    ) -> None:
+        self.answers: Answers | None = None
+        """Answers of the snapshot in force; None until there is one. Exchanged as a whole."""
+        self.is_overloaded = False
+        self._config = config
+        self._clock = clock
+        self._counters = counters
+        self._tally = tally
+        self._token = token
+        self._clients = ClientReader(config.clients.trusted_proxies)
+        self._trusts_proxies = bool(config.clients.trusted_proxies)
+        self._paths: dict[str, Asked] = {}
+        self._asked_by: dict[str, int] = {}
+        self._window = 0
+        self._number = 0
+        self._common: dict[str, list[tuple[str, str]]] = {}
+
+    async def handle(self, scope: Scope, reply: Reply) -> None:
+        """Answer one request. The top of the loop over requests: whatever fails becomes a 500."""
+        self._number += 1
+        is_measured = not self._number % SAMPLE_EVERY
+        started_s = self._clock.monotonic_s() if is_measured else 0.0
+        try:
+            answer = self.answer(scope)
+        except Exception:
+            _log.exception("request_failed")
+            answer = problem(Kind.OTHER, 500, "internal", "this request failed here; the log says why")
+        if is_measured:
+            self._counters.took(self._clock.monotonic_s() - started_s)
+        self._counters.answered(answer.label)
+        headers = self._common.get(answer.content_type) or self._common_headers(answer.content_type)
+        if answer.headers:
+            headers = [*headers, *answer.headers]
+        if scope.method == "GET":
+            reply.response_bytes(answer.status, headers, answer.body)
+        elif answer.status == 204:
+            reply.response_empty(204, _PREFLIGHT)
+        elif scope.method == "HEAD":
+            reply.response_empty(answer.status, [*headers, ("content-length", str(len(answer.body)))])
+        else:
+            reply.response_bytes(answer.status, headers, answer.body)
+
+    def answer(self, scope: Scope) -> Answer:
+        """Decide an answer."""
+        path = scope.path
+        asked = self._paths.get(path) or self._read_path(path)
+        method = scope.method
+        if method not in ("GET", "HEAD"):
+            return self._other_method(asked, method)
+        query = scope.query_string
+        if len(path) + len(query) > self._config.limits.url_bytes:
+            return problem(asked.kind, 414, "uri-too-long", f"at most {self._config.limits.url_bytes} bytes are read")
+        if asked.kind in _OWN:
+            return _OWN[asked.kind](self, scope)
+        answers = self.answers
+        if answers is None:
+            return self._not_now(asked.kind, "no-snapshot", "this steering node has no snapshot yet")
+        client = self._client(scope)
+        place = answers.places.get(client) or answers.place(client)
+        if asked.kind is Kind.MASTER:
+            return place.answers.get(path) or answers.keep(place, path, answers.playlist(place, asked, ""))
+        if asked.kind is Kind.MPD:
+            base_url = self._base_url(scope)
+            key = (path, base_url)
+            return place.answers.get(key) or answers.keep(place, key, answers.playlist(place, asked, base_url))
+        if asked.kind is Kind.FILE:
+            return self._redirect(answers, place, asked, path, query)
+        return self._steering(answers, place, asked, client, path, query)
+
+    def new_second(self) -> None:
+        """Called about each second: refreshes the age in headers, the window of limits and the counters on disk."""
+        self._common.clear()
+        window = int(self._clock.monotonic_s() / 10)
+        if window != self._window:
+            self._window = window
+            self._asked_by.clear()
+
+    def leave_counters(self) -> None:
+        """Write the counters for the other workers; blocks shortly."""
+        self._tally.leave(to_record(self._counters))
+
+    def install(self, answers: Answers) -> None:
+        """Put another snapshot in force."""
+        self.answers = answers
+        self._common.clear()
+
+    def _read_path(self, path: str) -> Asked:
+        asked = read_path(path) if len(path) <= self._config.limits.url_bytes else Asked(kind=Kind.OTHER)
+        if asked.kind is not Kind.OTHER and asked.kind is not Kind.FILE:
+            if len(self._paths) >= MOST_PATHS:
+                self._paths.clear()
+            self._paths[path] = asked
+        return asked
+
+    def _client(self, scope: Scope) -> str:
+        peer = scope.client.rpartition(":")[0]
+        if peer[:1] == "[":
+            peer = peer[1:-1]
+        if not self._trusts_proxies or not self._clients.is_proxy(peer):
+            return peer
+        name = self._config.clients.address_header
+        lines = scope.headers.get_all(name)
+        if not lines:
+            return peer
+        read = self._clients.from_x_forwarded_for if name == "x-forwarded-for" else self._clients.from_forwarded
+        return read(lines) or peer
+
+    def _steering(self, answers: Answers, place: Place, asked: Asked, client: str, path: str, query: str) -> Answer:
+        most = self._config.limits.per_client_per_10s
+        if most or self.is_overloaded:
+            count = self._asked_by[client] = self._asked_by.get(client, 0) + 1
+            if self.is_overloaded or count > most:
+                return self._too_many(asked)
+            if len(self._asked_by) > MOST_CLIENTS_COUNTED:
+                self._asked_by.clear()
+        head, _, tail = query.rpartition("_throughput=")
+        key: object = query
+        if tail.isdecimal() and tail.isascii() and len(tail) <= 13:
+            key = (path, head, int(tail) < answers.needed_bps(asked))
+            kept = place.answers.get(key)
+            if kept is not None:
+                return kept
+        try:
+            answer = answers.steering(place, asked, read_query(query))
+        except QueryError as error:
+            return problem(asked.kind, 400, "invalid-query", str(error))
+        return answers.keep(place, key, answer) if key is not query else answer
+
+    def _too_many(self, asked: Asked) -> Answer:
+        reason = "overloaded" if self.is_overloaded else "too-many-requests"
+        retry_after_s = self._config.limits.retry_after_s
+        return problem(asked.kind, 429, reason, "ask again later", retry_after_s=retry_after_s)
+
+    def _redirect(self, answers: Answers, place: Place, asked: Asked, path: str, query: str) -> Answer:
+        try:
+            sources = read_not(query)
+        except ValueError as error:
+            return problem(asked.kind, 400, "invalid-query", str(error))
+        return answers.redirect(place, asked, sources, path)
+
+    def _base_url(self, scope: Scope) -> str:
+        if self._config.answers.public_url:
+            return ""
+        scheme = scope.scheme
+        host = scope.authority or scope.headers.get("host") or ""
+        if self._trusts_proxies and self._clients.is_proxy(scope.client.rpartition(":")[0].strip("[]")):
+            scheme = "https" if scope.headers.get("x-forwarded-proto") == "https" else scheme
+        return f"{scheme}://{host}" if _is_host(host) else ""
+
+    def _other_method(self, asked: Asked, method: str) -> Answer:
+        if method == "OPTIONS":
+            return Answer(status=204, content_type=JSON, body=b"", label=(asked.kind, 204, "preflight"))
+        return problem(asked.kind, 405, "method-not-allowed", "GET, HEAD and OPTIONS are answered here")
+
+    def _not_now(self, kind: Kind, code: str, detail: str) -> Answer:
+        return problem(kind, 503, code, detail, retry_after_s=self._config.limits.retry_after_s)
+
+    def _health(self, scope: Scope) -> Answer:
+        if self.answers is None:
+            return self._not_now(Kind.HEALTH, "no-snapshot", "this steering node has no snapshot yet")
+        compiled = self.answers.compiled
+        body = b'{"status":"ok","snapshot_version":%d,"snapshot_age_s":%.1f}' % (compiled.version, self._age_s())
+        return Answer(status=200, content_type=JSON, body=body, label=(Kind.HEALTH, 200, "ok"))
+
+    def _metrics(self, scope: Scope) -> Answer:
+        refusal = self._refusal(scope, Kind.METRICS)
+        if refusal is not None:
+            return refusal
+        total = add_up([to_record(self._counters), *self._tally.others()])
+        compiled = self.answers.compiled if self.answers else None
+        kept = self.answers.kept if self.answers else 0
+        body = exposition(total, compiled, kept=kept, now_s=self._clock.now_s())
+        return Answer(status=200, content_type=TEXT, body=body, label=(Kind.METRICS, 200, "ok"))
+
+    def _explain(self, scope: Scope) -> Answer:
+        refusal = self._refusal(scope, Kind.EXPLAIN)
+        if refusal is not None:
+            return refusal
+        if self.answers is None:
+            return self._not_now(Kind.EXPLAIN, "no-snapshot", "this steering node has no snapshot yet")
+        try:
+            query = parse_qs(scope.query_string, max_num_fields=32, errors="replace")
+        except ValueError as error:
+            return problem(Kind.EXPLAIN, 400, "invalid-query", str(error))
+        client, title = query.get("client", [""])[0], query.get("title", [""])[0]
+        asked = read_path(f"/v1/titles/{title}/master.m3u8")
+        if asked.title_id not in self.answers.compiled.titles or asked.title_id is None:
+            return problem(Kind.EXPLAIN, 404, "unknown-title", f"no title {title[:140]!r} is published")
+        found = self.answers.explain(client, asked.title_id, now_s=self._clock.now_s())
+        if found is None:
+            return problem(Kind.EXPLAIN, 400, "invalid-client", f"client {client[:60]!r} is not an IP address")
+        return Answer(status=200, content_type=JSON, body=encode(found), label=(Kind.EXPLAIN, 200, "ok"))
+
+    def _refusal(self, scope: Scope, kind: Kind) -> Answer | None:
+        """Why this request may not look inside; None when it may."""
+        if self._token:
+            given = (scope.headers.get("authorization") or "").removeprefix("Bearer ").encode()
+            if hmac.compare_digest(given, self._token.encode()):
+                return None
+            return problem(kind, 401, "unauthorized", "this needs the token of explain.token_file")
+        is_forwarded = any(scope.headers.get(name) for name in ("x-forwarded-for", "forwarded"))
+        if is_forwarded or not is_loopback(scope.client.rpartition(":")[0].strip("[]")):
+            return problem(kind, 403, "forbidden", "only this machine may ask, as explain.token_file is not set")
+        return None
+
+    def _common_headers(self, content_type: str) -> list[tuple[str, str]]:
+        headers = [
+            ("content-type", content_type),
+            ("cache-control", "no-store"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", "headrace-snapshot, retry-after"),
+        ]
+        if self.answers is not None:
+            version = self.answers.compiled.version
+            headers.append(("headrace-snapshot", f"version={version}; age={self._age_s():.0f}"))
+        self._common[content_type] = headers
+        return headers
+
+    def _age_s(self) -> float:
+        assert self.answers is not None
+        return max(0.0, self._clock.now_s() - self.answers.compiled.built_at_s)
+
+
+_OWN: dict[Kind, Callable[[PlaybackService, Scope], Answer]] = {
+    Kind.HEALTH: PlaybackService._health,
+    Kind.METRICS: PlaybackService._metrics,
+    Kind.EXPLAIN: PlaybackService._explain,
+    Kind.OTHER: lambda service, scope: problem(Kind.OTHER, 404, "not-found", "nothing is answered at this path"),
+}
+
+
+def _is_host(text: str) -> bool:
+    """A Host header that may go into a URL: letters, digits and the marks of names, addresses and ports."""
+    return 0 < len(text) <= 260 and all(c.isascii() and (c.isalnum() or c in ".-_:[]") for c in text)
