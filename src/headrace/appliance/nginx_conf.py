@@ -66,7 +66,7 @@ class NginxSettings:
     """User of the workers when nginx starts as root; '' for the build's default."""
     workers: int = 0
     """0 for one a core."""
-    worker_connections: int = 8_192
+    worker_connections: int = 16_384
     open_files: int = 131_072
     """Limit of descriptors of a worker, within the hard limit of the machine."""
     open_file_cache: int = 100_000

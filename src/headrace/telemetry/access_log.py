@@ -1,9 +1,9 @@
 r"""The access-log line: which fields nginx writes, in which order, and how a line is read back.
 
-One line a request, fields separated by tabs, in the order of `FIELDS`. nginx escapes with `escape=default`: every byte
-below 0x20 or above 0x7e, every quote and every backslash is `\xHH`, and an empty value is `-`. So a tab or a line break
-is always a separator, the file is pure ASCII, and a line splits without looking at its bytes one by one. Tabs were chosen
-over JSON because reading is 6 times as fast and because there is nothing a client sends that can break a line.
+One line a request, fields separated by tabs, in the order of `FIELDS`. nginx escapes with `escape=default`: every
+byte below 0x20 or above 0x7e, every quote and every backslash is `\xHH`, and an empty value is `-`. So a tab or a line
+break is always a separator, the file is pure ASCII, and a line splits without looking at its bytes one by one. Tabs
+were chosen over JSON because they read several times as fast and nothing that a client sends can break a line.
 
 New fields go at the end: readers take lines with more fields than they know. The referrer is left out on purpose.
 Titles are not in a line: a reader that knows the catalogue joins them by the file's name (`record_title`).
@@ -158,7 +158,7 @@ def record_title(
 
 
 def judge_outcome(status: int, *, is_file: bool, is_proxied: bool) -> Outcome:
-    """Say what became of a request from its status, whether its path names a file, and whether an upstream was asked."""
+    """Say what became of a request; `is_file`: its path names a file, `is_proxied`: another machine was asked."""
     if not is_file:
         return Outcome.OTHER
     if status == 302 or (is_proxied and status in (200, 206)):
