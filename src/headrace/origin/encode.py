@@ -92,16 +92,16 @@ VIDEO_CODECS = {
 AUDIO_CODECS = {"aac": AudioCodec(encoder="aac"), "opus": AudioCodec(encoder="libopus")}
 
 
-def plan_steps(source: Source, config: PublishConfig) -> tuple[Step, ...]:
+def plan_steps(source: Source, video: VideoTrack, config: PublishConfig) -> tuple[Step, ...]:
     """Every rendition of an unpackaged source: video by codec and rung, then audio, then subtitles.
 
     Raises:
         ConfigError: a codec that is not in the registry.
     """
-    video = [
-        _video_step(source.video, rung, name, is_first=number == 0, config=config)
+    pictures = [
+        _video_step(video, rung, name, is_first=number == 0, config=config)
         for number, name in enumerate(config.video.codecs)
-        for rung in choose_rungs(source.video, config.ladder)
+        for rung in choose_rungs(video, config.ladder)
     ]
     audio = [
         _audio_step(track, name, label, is_first=number == 0, audio=config.audio)
@@ -121,7 +121,7 @@ def plan_steps(source: Source, config: PublishConfig) -> tuple[Step, ...]:
         )
         for track, label in zip(source.text, labels("s", source.text), strict=True)
     ]
-    return (*video, *audio, *text)
+    return (*pictures, *audio, *text)
 
 
 def labels(prefix: str, tracks: tuple[SideTrack, ...]) -> list[str]:

@@ -16,6 +16,8 @@ class VideoTrack:
     width: int
     height: int
     frame_rate: Fraction
+    codec: str = ""
+    """ffmpeg's name of it: h264, hevc, vp9, av1, ..."""
     is_interlaced: bool = False
 
 
@@ -29,6 +31,8 @@ class SideTrack:
     name: str
     is_default: bool
     channels: int = 0
+    codec: str = ""
+    """ffmpeg's name of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,9 @@ class Source:
 
     duration_s: float
     """0 when the container does not say."""
-    video: VideoTrack
+    start_s: float = 0.0
+    """Time of the first picture or sound, on the file's own time line."""
+    video: VideoTrack | None
     audio: tuple[SideTrack, ...] = ()
     text: tuple[SideTrack, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -128,3 +134,5 @@ class Intake:
     """The input of every step that has no pieces of its own."""
     duration_s: float
     steps: tuple[Step, ...]
+    dropped: tuple[str, ...] = ()
+    """Tracks that are not kept, each with the reason."""

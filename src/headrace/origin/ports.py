@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headrace.base.ids import Sha256, TitleId
-from headrace.origin.model import Source, Step
+from headrace.origin.model import Source, Step, VideoTrack
 from headrace.origin.progress import Progress
 from headrace.wire.operator import TitleRegistration, TitleView
 
@@ -76,15 +76,11 @@ class MediaTools(Protocol):
     """ffprobe, ffmpeg and the packager."""
 
     async def probe(self, file: Path) -> Source:
-        """What `file` is; raises NotVideoError, NoVideoStreamError, TruncatedError."""
+        """What `file` is; raises NotVideoError, TruncatedError."""
         ...
 
-    async def check_whole(self, file: Path, source: Source, moved: Moved) -> float:
+    async def check_whole(self, file: Path, source: Source, video: VideoTrack, moved: Moved) -> float:
         """Read every packet; gives the duration in seconds. Raises TruncatedError."""
-        ...
-
-    async def start_s(self, file: Path) -> float:
-        """Time of the first picture or sound in `file`, on its own time line."""
         ...
 
     async def convert(self, step: Step, file: Path, out: Path, moved: Moved) -> None:

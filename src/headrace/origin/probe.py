@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -41,7 +41,6 @@ def read_probe(text: str, *, source: str) -> Source:
 
     Raises:
         NotVideoError: a picture, a text or nothing that ffmpeg knows.
-        NoVideoStreamError: sound or subtitles only.
     """
     try:
         document: dict[str, Any] = json.loads(text)
@@ -51,11 +50,11 @@ def read_probe(text: str, *, source: str) -> Source:
     container: dict[str, Any] = document.get("format", {})
     if not streams or PICTURE_FORMATS.fullmatch(container.get("format_name", "")):
         raise NotVideoError(f"{source} is not a video: ffmpeg reads it as {container.get('format_name', 'nothing')!r}")
-    video = _video(streams, source)
     subtitles = [one for one in streams if one.get("codec_type") == "subtitle"]
     return Source(
         duration_s=_number(container.get("duration")),
-        video=video,
+        start_s=min((_number(one["start_time"]) for one in streams if "start_time" in one), default=0.0),
+        video=_video(streams),
         audio=_sides([one for one in streams if one.get("codec_type") == "audio" and _number(one.get("channels"))]),
         text=_sides([one for one in subtitles if one.get("codec_name") in TEXT_CODECS]),
         dropped=tuple(
@@ -66,7 +65,18 @@ def read_probe(text: str, *, source: str) -> Source:
     )
 
 
-def check_whole(source: Source, scan: Scan, *, name: str) -> float:
+def need_video(source: Source, *, name: str) -> VideoTrack:
+    """The video track.
+
+    Raises:
+        NoVideoStreamError: there is none.
+    """
+    if source.video is None:
+        raise NoVideoStreamError(f"{name} has no video stream, only {'sound' if source.audio else 'data'}")
+    return source.video
+
+
+def check_whole(source: Source, video: VideoTrack, scan: Scan, *, name: str) -> float:
     """The duration of a source that is whole, in seconds.
 
     Raises:
@@ -77,7 +87,7 @@ def check_whole(source: Source, scan: Scan, *, name: str) -> float:
         raise TruncatedError(
             f"{name} is cut short: ffmpeg says {cut[0][-160:]!r}; get the whole file and publish again"
         )
-    end_s = scan.end_s or float(scan.frames / source.video.frame_rate)
+    end_s = scan.end_s or float(scan.frames / video.frame_rate)
     if end_s <= 0 or scan.frames == 0:
         raise TruncatedError(f"{name} holds no picture; get the whole file and publish again")
     if source.duration_s - end_s > max(SHORTFALL_S, source.duration_s * SHORTFALL_RATIO):
@@ -95,14 +105,14 @@ def explain_unreadable(messages: str, *, source: str) -> NotVideoError | Truncat
     return NotVideoError(f"{source} is not a video: ffmpeg cannot read it")
 
 
-def _video(streams: list[dict[str, Any]], source: str) -> VideoTrack:
+def _video(streams: list[dict[str, Any]]) -> VideoTrack | None:
     pictures = [
         one
         for one in streams
         if one.get("codec_type") == "video" and not one.get("disposition", {}).get("attached_pic") and one.get("width")
     ]
     if not pictures:
-        raise NoVideoStreamError(f"{source} has no video stream, only {_kinds(streams)}")
+        return None
     chosen = next((one for one in pictures if one.get("disposition", {}).get("default")), pictures[0])
     width, height = _shown_size(chosen)
     return VideoTrack(
@@ -110,6 +120,7 @@ def _video(streams: list[dict[str, Any]], source: str) -> VideoTrack:
         width=width,
         height=height,
         frame_rate=_frame_rate(chosen),
+        codec=str(chosen.get("codec_name", "")),
         is_interlaced=chosen.get("field_order") in {"tt", "bb", "tb", "bt"},
     )
 
@@ -146,6 +157,7 @@ def _sides(streams: list[dict[str, Any]]) -> tuple[SideTrack, ...]:
                 name=str(tags.get("title", "")).strip()[:120] or language,
                 is_default=wanted or (is_audio and not has_default and number == 0),
                 channels=int(_number(one.get("channels"))),
+                codec=str(one.get("codec_name", "")),
             )
         )
     return _one_default(found)
@@ -153,20 +165,7 @@ def _sides(streams: list[dict[str, Any]]) -> tuple[SideTrack, ...]:
 
 def _one_default(tracks: list[SideTrack]) -> tuple[SideTrack, ...]:
     first = next((track.index for track in tracks if track.is_default), None)
-    return tuple(
-        SideTrack(
-            index=track.index,
-            language=track.language,
-            name=track.name,
-            is_default=track.index == first,
-            channels=track.channels,
-        )
-        for track in tracks
-    )
-
-
-def _kinds(streams: list[dict[str, Any]]) -> str:
-    return ", ".join(sorted({str(one.get("codec_type", "data")) for one in streams}))
+    return tuple(replace(track, is_default=track.index == first) for track in tracks)
 
 
 def _ratio(text: str) -> Fraction | None:
@@ -182,13 +181,3 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return 0.0
-
-
-def read_start_s(text: str) -> float:
-    """Start of the earliest stream in ffprobe's JSON, in seconds; 0 where none is stated."""
-    try:
-        document: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return 0.0
-    starts = [_number(one["start_time"]) for one in document.get("streams", []) if "start_time" in one]
-    return min(starts, default=0.0)

@@ -128,7 +128,11 @@ class _Run:
 
     async def make_and_register(self, digest: Sha256, work: WorkFolder) -> Outcome:
         self._tell(CHECK)
-        intake = await open_source(self._job.source, self._config, self._ports.tools, work)
+        intake = await open_source(
+            self._job.source, self._config, self._ports.tools, work, lambda media_s: self._tell(CHECK)
+        )
+        for track in intake.dropped:
+            event(_log, "track_dropped", level=logging.WARNING, title=self._job.title_id, track=track)
         results = await self._make_all(intake, work)
         await self._store_all(results, work)
         title = Title(

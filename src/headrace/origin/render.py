@@ -5,13 +5,16 @@ from pathlib import Path
 
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, TrackKind
 from headrace.origin.adapters.digests import sha256_of
+from headrace.origin.adapters.package import read_pieces, write_pieces
 from headrace.origin.adapters.work_folder import WorkFolder, work_errors
 from headrace.origin.boxes import HEAD_BYTES, read_index
 from headrace.origin.description import read_description
-from headrace.origin.errors import EncodeError
+from headrace.origin.errors import EncodeError, TruncatedError
 from headrace.origin.model import MediaIndex, Step, StepResult
 from headrace.origin.playlists import average_bps, media_playlist, peak_bps, text_playlist
 from headrace.origin.ports import MediaTools, Moved
+from headrace.origin.probe import SHORTFALL_RATIO, SHORTFALL_S
+from headrace.origin.webvtt import join_segments
 
 
 async def make_rendition(
@@ -29,19 +32,45 @@ async def make_rendition(
     folder = work.begin(step.rendition_id)
     if step.kind is TrackKind.TEXT:
         media = folder / f"media.{FileSuffix.VTT}"
-        await tools.convert(step, source, media, moved)
+        if step.pieces:
+            await asyncio.to_thread(_join_text, step, media)
+        else:
+            await tools.convert(step, source, media, moved)
         result = await asyncio.to_thread(_finish_text, step, media, duration_s)
     else:
         interim, media = folder / "interim.mp4", folder / f"media.{FileSuffix.MP4}"
+        if step.pieces:
+            source = folder / "joined"
+            await asyncio.to_thread(_join_media, step, source)
         await tools.convert(step, source, interim, moved)
         mpd = await tools.package(step, interim, media, segment_s)
         result = await asyncio.to_thread(_finish_media, step, media, mpd)
+        _check_length(step, result.duration_s, duration_s)
     with work_errors(folder):
         for left in folder.iterdir():
             if left.stem != "media" or left.suffix == ".mpd":
                 left.unlink()
     work.finish(step.rendition_id, result)
     return result
+
+
+def _join_media(step: Step, target: Path) -> None:
+    with work_errors(target.parent):
+        write_pieces(step.pieces, target)
+
+
+def _join_text(step: Step, target: Path) -> None:
+    with work_errors(target.parent):
+        target.write_text(join_segments(read_pieces(step.pieces), shift_s=step.text_shift_s), encoding="utf-8")
+
+
+def _check_length(step: Step, made_s: float, duration_s: float) -> None:
+    """A packaged rendition is taken over unseen; one that ends before its playlist says was damaged."""
+    is_short = duration_s - made_s > max(SHORTFALL_S, duration_s * SHORTFALL_RATIO)
+    if step.pieces and step.kind is TrackKind.VIDEO and is_short:
+        raise TruncatedError(
+            f"rendition {step.rendition_id} ends after {made_s:.1f} s, but its package says {duration_s:.1f} s"
+        )
 
 
 def _finish_media(step: Step, media: Path, mpd: str) -> StepResult:

@@ -15,9 +15,9 @@ from headrace.catalog.model import TrackKind
 from headrace.origin.adapters.children import child
 from headrace.origin.config import ToolsConfig
 from headrace.origin.errors import DiskFullError, EncodeError
-from headrace.origin.model import Source, Step
+from headrace.origin.model import Source, Step, VideoTrack
 from headrace.origin.ports import Moved
-from headrace.origin.probe import Scan, check_whole, explain_unreadable, read_probe, read_start_s
+from headrace.origin.probe import Scan, check_whole, explain_unreadable, read_probe
 
 _PROGRESS = re.compile(
     r"(frame|fps|stream_[\w]+|bitrate|total_size|out_time|out_time_us|out_time_ms|dup_frames|drop_frames|speed|progress)=(.*)"
@@ -34,8 +34,9 @@ class _Ended:
     messages: tuple[str, ...]
 
     @property
-    def last(self) -> str:
-        return self.messages[-1][-300:] if self.messages else "no message"
+    def said(self) -> str:
+        """The first message: what follows it is mostly its echo through ffmpeg's layers."""
+        return self.messages[0][-300:] if self.messages else "no message"
 
 
 class _Seen:
@@ -80,17 +81,14 @@ class Tools:
             raise explain_unreadable("\n".join(ended.messages), source=str(file))
         return read_probe(ended.out, source=str(file))
 
-    async def start_s(self, file: Path) -> float:
-        return read_start_s((await self._look(file)).out)
-
-    async def check_whole(self, file: Path, source: Source, moved: Moved) -> float:
+    async def check_whole(self, file: Path, source: Source, video: VideoTrack, moved: Moved) -> float:
         seen = _Seen(moved)
-        maps = ("-map", f"0:{source.video.index}", "-map", "0:a?")
+        maps = ("-map", f"0:{video.index}", "-map", "0:a?")
         ended = await self._ffmpeg_run(
             (*_QUIET, *_LOCAL, "-i", str(file), *maps, "-c", "copy", "-f", "null", "-"), seen
         )
         scan = Scan(end_s=seen.out_time_s, frames=seen.frames, messages=ended.messages)
-        return check_whole(source, scan, name=str(file))
+        return check_whole(source, video, scan, name=str(file))
 
     async def convert(self, step: Step, file: Path, out: Path, moved: Moved) -> None:
         seen = _Seen(moved)
@@ -166,4 +164,4 @@ def _raise_on_failure(ended: _Ended, what: str, out: Path) -> None:
             "and run publish again, it goes on where it stopped"
         )
     if ended.code:
-        raise EncodeError(f"{what}: {ended.last}")
+        raise EncodeError(f"{what}: {ended.said}")

@@ -67,6 +67,13 @@ class WorkFolder:
             folder.replace(place)
             fsync_folder(self.folder)
 
+    def scratch(self, name: str) -> Path:
+        """A place for a temporary file; removed when a publish starts and when it is done."""
+        with work_errors(self.folder):
+            folder = self.folder / ".scratch.tmp"
+            folder.mkdir(exist_ok=True)
+            return folder / name
+
     def media(self, rendition_id: RenditionId, suffix: str) -> Path:
         """Where a finished rendition's file lies."""
         return self.folder / rendition_id / f"media.{suffix}"
