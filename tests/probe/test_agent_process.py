@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -38,7 +38,7 @@ class Bed:
         for file, body in zip(FILES, BODIES, strict=True):
             self.origin.put(file, body)
 
-    def configure(self, control_url: str, *, extra: str = "") -> None:
+    def configure(self, control_url: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -50,7 +50,7 @@ class Bed:
             f'[metrics]\nlisten = ""\n'
             f'[nginx]\nlisten = ["{address}"]\nworkers = 1\nstop_timeout_s = 1.0\n'
             f"[fill]\nrange_bytes = 262144\nturn_interval_s = 0.05\nsource_retry_s = 0.1\nsource_retry_most_s = 0.3\n"
-            f"[store]\nfolders = [{folders}]\nreserve_bytes = 0\ncheck_interval_s = 0.2\nretry_interval_s = 0.3\n{extra}"
+            f"[store]\nfolders = [{folders}]\nreserve_bytes = 0\ncheck_interval_s = 0.2\nretry_interval_s = 0.3\n"
         )
 
     @asynccontextmanager
@@ -96,6 +96,11 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
         bed.configure(control_url)
         bed.control.want(FILES, sources=[], origin_url=origin_url)
         yield bed
+    pid_file = bed.state / "nginx" / "nginx.pid"
+    if pid_file.exists():
+        # Only a test that failed leaves a server behind.
+        with suppress(ProcessLookupError):
+            os.kill(int(pid_file.read_text()), signal.SIGTERM)
 
 
 async def test_serves_what_it_filled_and_stops_cleanly(bed: Bed) -> None:

@@ -8,7 +8,7 @@ Links are not synced: they are compared with the ledger at each start.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,18 +42,24 @@ class ServeTree:
         with _state_errors(self._disks):
             (self._disks / disk_id).unlink(missing_ok=True)
 
-    def hide_disks(self) -> None:
-        """Stop serving from any disk: the start of an agent, before it knows which work."""
+    def hide_disks_but(self, disk_ids: set[str]) -> None:
+        """Stop serving from all other disks: those that were there once and are not now."""
         with _state_errors(self._disks):
             for path in self._disks.iterdir():
-                path.unlink()
+                if path.name not in disk_ids:
+                    path.unlink()
 
-    def show(self, holding: Holding, *, is_sure: bool = True) -> None:
-        """Serve a file, from this disk if it was served from another; `is_sure` trusts what was linked before."""
-        if is_sure and self._shown.get(holding.sha256) == holding.disk_id:
-            return
+    def show(self, holding: Holding) -> None:
+        """Serve a file, from this disk if it was served from another."""
         _link(_target(holding), self._path(holding.sha256, holding.suffix))
         self._shown[holding.sha256] = holding.disk_id
+
+    def show_all(self, holdings: Iterable[Holding]) -> None:
+        """Serve files; those that are linked to the right disk already cost nothing."""
+        shown = self._shown
+        for holding in holdings:
+            if shown.get(holding.sha256) != holding.disk_id:
+                self.show(holding)
 
     def hide(self, name: Sha256, suffix: FileSuffix) -> None:
         """Serve a file no more."""

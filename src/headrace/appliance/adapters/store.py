@@ -64,12 +64,12 @@ class DiskStore:
 
     async def open(self) -> None:
         """Be warm: take holdings from the ledger for each disk that works now."""
-        self._tree.hide_disks()
         for holding in await asyncio.to_thread(self._ledger.holdings):
             self._away.setdefault(holding.disk_id, {})[holding.sha256] = holding
         known = {name: one for files in self._away.values() for name, one in files.items() if one.verified_s > 0}
         links = await asyncio.to_thread(self._tree.match, known)
         await asyncio.gather(*(self._look(slot, is_start=True) for slot in self._slots))
+        self._tree.hide_disks_but({slot.disk_id for slot in self._slots if slot.is_ok})
         event(
             _log, "store_opened", files=len(self._held), links_mended=links, disks=sum(one.is_ok for one in self._slots)
         )
@@ -232,20 +232,24 @@ class DiskStore:
 
     async def _bring_in(self, slot: DiskSlot, *, is_start: bool) -> None:
         try:
-            for name, size_bytes in (await slot.run(slot.disk.find_parts, timeout_s=_LONG_S)).items():
-                self._parts.setdefault(name, (slot.disk_id, size_bytes))
+            parts = await slot.run(slot.disk.find_parts, timeout_s=_LONG_S)
         except DiskError as error:
             slot.error = str(error)
             return
+        if self._is_working(slot.disk_id):
+            slot.error = f"{slot.disk.folder}: disk {slot.disk_id} is in use under another folder already"
+            return
+        for name, size_bytes in parts.items():
+            self._parts.setdefault(name, (slot.disk_id, size_bytes))
         slot.is_ok, slot.error = True, ""
         self._tree.show_disk(slot.disk_id, slot.disk.folder)
-        for holding in self._away.pop(slot.disk_id, {}).values():
-            if holding.sha256 in self._held:
-                continue
-            if holding.verified_s > 0:
-                self._hold(holding)
-            else:
-                self._doubtful[holding.sha256] = holding
+        mine = self._away.pop(slot.disk_id, {})
+        good = {name: one for name, one in mine.items() if one.verified_s > 0 and name not in self._held}
+        self._doubtful.update((name, one) for name, one in mine.items() if one.verified_s <= 0)
+        self._tree.show_all(good.values())
+        self._held.update(good)
+        self.held_bytes += sum(one.size_bytes for one in good.values())
+        self.changes += 1
         self.losses += 1
         event(_log, "disk_in_use", folder=slot.disk.folder, disk=slot.disk_id, files=len(self._held))
         if not is_start:
@@ -297,7 +301,7 @@ class DiskStore:
 
     async def _remove_doubles(self, slot: DiskSlot, doubles: list[ObjectFile]) -> None:
         for double in doubles:
-            self._tree.show(self._held[double.sha256], is_sure=False)
+            self._tree.show(self._held[double.sha256])
             try:
                 await slot.run(partial(slot.disk.delete, double.sha256, double.suffix))
             except DiskError as error:
@@ -340,7 +344,7 @@ class DiskStore:
         return self._held.get(name) or self._doubtful.get(name)
 
     def _hold(self, holding: Holding) -> None:
-        self._tree.show(holding)
+        self._tree.show_all([holding])
         self._doubtful.pop(holding.sha256, None)
         if holding.sha256 not in self._held:
             self.held_bytes += holding.size_bytes
