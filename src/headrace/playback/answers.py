@@ -45,8 +45,8 @@ class Answer:
     status: int
     content_type: str
     body: bytes
-    label: tuple[Kind, int, str]
-    """Kind, status and reason, as counted in metrics."""
+    label: str
+    """Kind, status and reason, as counted in metrics; one text, as it is looked up for every answer."""
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -64,39 +64,52 @@ def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: i
     title = HTTPStatus(status).phrase
     headers = (("retry-after", str(retry_after_s)),) if retry_after_s else ()
     body = encode(Problem(title=title, status=status, code=code, detail=detail))
-    return Answer(status=status, content_type=PROBLEM, body=body, label=(kind, status, code), headers=headers)
+    return Answer(status=status, content_type=PROBLEM, body=body, label=f"{kind} {status} {code}", headers=headers)
 
 
 class Answers:
     """All answers that one snapshot gives."""
 
     def __init__(
-        self, compiled: CompiledSnapshot, settings: AnswerSettings, locate: Locator, *, retry_after_s: int
+        self, compiled: CompiledSnapshot, settings: AnswerSettings, locate: Locator | None, *, retry_after_s: int
     ) -> None:
         self.compiled = compiled
         self.places: dict[str, Place] = {}
-        """By client address as text."""
+        """By client address as text; see `place`."""
         self.kept = 0
         self._settings = settings
         self._limits = settings.limits
         self._locate = locate
         self._retry_after_s = retry_after_s
         self._shared: dict[tuple[int, Location | None], Place] = {}
+        self._unplaced: dict[int, Place] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
         self._public_url = settings.public_url.rstrip("/")
 
     def place(self, client: str) -> Place:
-        """The place of a client, by its address; a text that is no address has no route and no place."""
-        known = self.places.get(client)
-        if known is not None:
-            return known
+        """The place of a client, by its address; a text that is no address has no route and no place.
+
+        Remembered only where a geo-IP database is asked: finding the routes alone costs less than remembering.
+        """
         packed = packed_address(client)
-        class_no = self.compiled.class_of_coverage[0] if packed is None else self.compiled.class_no(packed)
-        cell = None if packed is None else _cell(self._locate(client))
-        place = self._shared.setdefault((class_no, cell), Place(class_no=class_no, location=cell))
+        if packed is None:
+            return self._place(self.compiled.class_of_coverage[0], None)
+        class_no = self.compiled.class_no(packed)
+        if self._locate is None:
+            return self._unplaced.get(class_no) or self._place(class_no, None)
+        place = self._place(class_no, self._locate(client))
         if len(self.places) >= MOST_CLIENTS:
             self.places.clear()
         self.places[client] = place
+        return place
+
+    def _place(self, class_no: int, location: Location | None) -> Place:
+        cell = None if location is None else _cell(location)
+        place = self._shared.get((class_no, cell))
+        if place is None:
+            place = self._shared[(class_no, cell)] = Place(class_no=class_no, location=cell)
+            if cell is None:
+                self._unplaced[class_no] = place
         return place
 
     def needed_bps(self, asked: Asked) -> float:
@@ -124,7 +137,7 @@ class Answers:
             url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
             body = write_mpd(title.title, pathways, steering_url=url)
             content_type = DASH
-        return Answer(status=200, content_type=content_type, body=body, label=(kind, 200, self._reason(pathways)))
+        return Answer(status=200, content_type=content_type, body=body, label=f"{kind} 200 {self._reason(pathways)}")
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery) -> Answer:
         """A steering manifest for a running session."""
@@ -140,7 +153,7 @@ class Answers:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        return Answer(status=200, content_type=JSON, body=body, label=(kind, 200, self._reason(pathways)))
+        return Answer(status=200, content_type=JSON, body=body, label=f"{kind} 200 {self._reason(pathways)}")
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -165,7 +178,7 @@ class Answers:
             status=302,
             content_type="text/plain",
             body=b"",
-            label=(asked.kind, 302, "appliance" if rest else "origin"),
+            label=f"{asked.kind} 302 {'appliance' if rest else 'origin'}",
             headers=(("location", target.base_url + path),),
         )
 
@@ -181,7 +194,7 @@ class Answers:
             self._limits,
             client=client,
             address=packed,
-            location=_cell(self._locate(client)),
+            location=self.place(client).location,
             now_s=now_s,
         )
 
@@ -214,9 +227,7 @@ def _no_title(asked: Asked) -> Answer:
     return problem(asked.kind, 404, "unknown-title", f"no title {asked.title_id} is published")
 
 
-def _cell(location: Location | None) -> Location | None:
-    if location is None:
-        return None
+def _cell(location: Location) -> Location:
     return Location(
         latitude_deg=round(location.latitude_deg / CELL_DEGREES) * CELL_DEGREES,
         longitude_deg=round(location.longitude_deg / CELL_DEGREES) * CELL_DEGREES,

@@ -22,8 +22,8 @@ BUCKETS_S = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0
 class Counters:
     """Counts of one worker, or the sum of several."""
 
-    answers: dict[tuple[str, int, str], int] = field(default_factory=dict)
-    """By kind, status, reason."""
+    answers: dict[str, int] = field(default_factory=dict)
+    """By "kind status reason"."""
     pulls: dict[str, int] = field(default_factory=dict)
     """By result."""
     loads: dict[str, int] = field(default_factory=dict)
@@ -31,9 +31,6 @@ class Counters:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     seconds: float = 0.0
     """Sum of measured times."""
-
-    def answered(self, label: tuple[str, int, str]) -> None:
-        self.answers[label] = self.answers.get(label, 0) + 1
 
     def took(self, duration_s: float) -> None:
         self.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
@@ -50,7 +47,7 @@ class Counters:
 class CountersRecord:
     """Counters as they lie in a worker's file."""
 
-    answers: tuple[tuple[str, int, str, int], ...]
+    answers: dict[str, int]
     pulls: dict[str, int]
     loads: dict[str, int]
     buckets: tuple[int, ...]
@@ -60,7 +57,7 @@ class CountersRecord:
 def to_record(counters: Counters) -> CountersRecord:
     """Freeze counters for the file."""
     return CountersRecord(
-        answers=tuple((*label, count) for label, count in counters.answers.items()),
+        answers=dict(counters.answers),
         pulls=dict(counters.pulls),
         loads=dict(counters.loads),
         buckets=tuple(counters.buckets),
@@ -72,10 +69,8 @@ def add_up(records: Iterable[CountersRecord]) -> Counters:
     """The sum over workers."""
     total = Counters()
     for record in records:
-        for kind, status, reason, count in record.answers:
-            label = (kind, status, reason)
-            total.answers[label] = total.answers.get(label, 0) + count
-        for mine, theirs in ((total.pulls, record.pulls), (total.loads, record.loads)):
+        pairs = ((total.answers, record.answers), (total.pulls, record.pulls), (total.loads, record.loads))
+        for mine, theirs in pairs:
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
         for number, count in enumerate(record.buckets[: len(total.buckets)]):
@@ -103,8 +98,8 @@ def _count_metrics(total: Counters) -> Iterator[Metric]:
     answers = CounterMetricFamily(
         "headrace_steering_answers", "Answers by kind, status and reason.", labels=("kind", "status", "reason")
     )
-    for (kind, status, reason), count in sorted(total.answers.items()):
-        answers.add_metric((str(kind), str(status), reason), count)
+    for label, count in sorted(total.answers.items()):
+        answers.add_metric(label.split(), count)
     yield answers
     pulls = CounterMetricFamily("headrace_steering_pulls", "Polls of the control plane by result.", labels=("result",))
     for name, count in sorted(total.pulls.items()):

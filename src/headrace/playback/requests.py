@@ -28,6 +28,7 @@ class Asked:
     """A parsed path."""
 
     kind: Kind
+    is_for_players: bool = False
     title_id: TitleId | None = None
     """None too where the path names a title that cannot exist."""
     sha256: str = ""
@@ -50,9 +51,9 @@ def read_path(path: str) -> Asked:
         return Asked(kind=fixed)
     for prefix, suffix, kind in _PER_TITLE:
         if path.startswith(prefix) and path.endswith(suffix) and len(path) > len(prefix) + len(suffix):
-            return Asked(kind=kind, title_id=_title(path[len(prefix) : len(path) - len(suffix)]))
+            return Asked(kind=kind, is_for_players=True, title_id=_title(path[len(prefix) : len(path) - len(suffix)]))
     match = _FILE.fullmatch(path)
-    return Asked(kind=Kind.FILE, sha256=match[2]) if match else Asked(kind=Kind.OTHER)
+    return Asked(kind=Kind.FILE, is_for_players=True, sha256=match[2]) if match else Asked(kind=Kind.OTHER)
 
 
 def read_not(query: str) -> tuple[ApplianceId, ...]:

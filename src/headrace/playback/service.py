@@ -7,14 +7,13 @@ it by one assignment (`keeper`). Answers to players carry the snapshot's version
 
 import hmac
 import logging
-from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from headrace.base.clock import Clock
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import JSON, Answer, Answers, Place, problem
-from headrace.playback.clients import ClientReader, is_loopback
+from headrace.playback.clients import ClientReader, is_loopback, packed_address
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
 from headrace.playback.requests import Asked, Kind, read_not, read_path
@@ -76,6 +75,8 @@ class PlaybackService:
         self._token = token
         self._clients = ClientReader(config.clients.trusted_proxies)
         self._trusts_proxies = bool(config.clients.trusted_proxies)
+        self._address_header = config.clients.address_header
+        self._most_url_bytes = config.limits.url_bytes
         self._paths: dict[str, Asked] = {}
         self._asked_by: dict[str, int] = {}
         self._window = 0
@@ -94,31 +95,27 @@ class PlaybackService:
             answer = problem(Kind.OTHER, 500, "internal", "this request failed here; the log says why")
         if is_measured:
             self._counters.took(self._clock.monotonic_s() - started_s)
-        self._counters.answered(answer.label)
+        counts = self._counters.answers
+        counts[answer.label] = counts.get(answer.label, 0) + 1
         headers = self._common.get(answer.content_type) or self._common_headers(answer.content_type)
         if answer.headers:
             headers = [*headers, *answer.headers]
-        if scope.method == "GET":
+        method = scope.method
+        if method == "GET":
             reply.response_bytes(answer.status, headers, answer.body)
-        elif answer.status == 204:
-            reply.response_empty(204, _PREFLIGHT)
-        elif scope.method == "HEAD":
-            reply.response_empty(answer.status, [*headers, ("content-length", str(len(answer.body)))])
         else:
-            reply.response_bytes(answer.status, headers, answer.body)
+            _reply_to_other(reply, method, answer, headers)
 
     def answer(self, scope: Scope) -> Answer:
         """Decide an answer."""
-        path = scope.path
+        path, query = scope.path, scope.query_string
         asked = self._paths.get(path) or self._read_path(path)
-        method = scope.method
-        if method not in ("GET", "HEAD"):
-            return self._other_method(asked, method)
-        query = scope.query_string
-        if len(path) + len(query) > self._config.limits.url_bytes:
-            return problem(asked.kind, 414, "uri-too-long", f"at most {self._config.limits.url_bytes} bytes are read")
-        if asked.kind in _OWN:
-            return _OWN[asked.kind](self, scope)
+        if scope.method not in ("GET", "HEAD"):
+            return _answer_to_other(asked, scope.method)
+        if len(path) + len(query) > self._most_url_bytes:
+            return problem(asked.kind, 414, "uri-too-long", f"at most {self._most_url_bytes} bytes are read")
+        if not asked.is_for_players:
+            return self._for_operators(asked, scope)
         answers = self.answers
         if answers is None:
             return self._not_now(asked.kind, "no-snapshot", "this steering node has no snapshot yet")
@@ -152,7 +149,7 @@ class PlaybackService:
         self._common.clear()
 
     def _read_path(self, path: str) -> Asked:
-        asked = read_path(path) if len(path) <= self._config.limits.url_bytes else Asked(kind=Kind.OTHER)
+        asked = read_path(path) if len(path) <= self._most_url_bytes else Asked(kind=Kind.OTHER)
         if asked.kind is not Kind.OTHER and asked.kind is not Kind.FILE:
             if len(self._paths) >= MOST_PATHS:
                 self._paths.clear()
@@ -165,12 +162,17 @@ class PlaybackService:
             peer = peer[1:-1]
         if not self._trusts_proxies or not self._clients.is_proxy(peer):
             return peer
-        name = self._config.clients.address_header
-        lines = scope.headers.get_all(name)
-        if not lines:
-            return peer
-        read = self._clients.from_x_forwarded_for if name == "x-forwarded-for" else self._clients.from_forwarded
-        return read(lines) or peer
+        lines = scope.headers.get_all(self._address_header)
+        if self._address_header == "forwarded":
+            return self._clients.from_forwarded(lines) or peer
+        if len(lines) == 1 and self._is_known(lines[0]):
+            return lines[0]
+        return self._clients.from_x_forwarded_for(lines) or peer
+
+    def _is_known(self, line: str) -> bool:
+        """True for a header that is one bare address, as most are: nothing of it needs to be read."""
+        answers = self.answers
+        return (answers is not None and line in answers.places) or packed_address(line) is not None
 
     def _steering(self, answers: Answers, place: Place, asked: Asked, client: str, path: str, query: str) -> Answer:
         most = self._config.limits.per_client_per_10s
@@ -214,39 +216,37 @@ class PlaybackService:
             scheme = "https" if scope.headers.get("x-forwarded-proto") == "https" else scheme
         return f"{scheme}://{host}" if _is_host(host) else ""
 
-    def _other_method(self, asked: Asked, method: str) -> Answer:
-        if method == "OPTIONS":
-            return Answer(status=204, content_type=JSON, body=b"", label=(asked.kind, 204, "preflight"))
-        return problem(asked.kind, 405, "method-not-allowed", "GET, HEAD and OPTIONS are answered here")
-
     def _not_now(self, kind: Kind, code: str, detail: str) -> Answer:
         return problem(kind, 503, code, detail, retry_after_s=self._config.limits.retry_after_s)
 
-    def _health(self, scope: Scope) -> Answer:
+    def _for_operators(self, asked: Asked, scope: Scope) -> Answer:
+        if asked.kind is Kind.HEALTH:
+            return self._health()
+        if asked.kind is Kind.METRICS:
+            return self._refusal(scope, asked.kind) or self._metrics()
+        if asked.kind is Kind.EXPLAIN:
+            return self._refusal(scope, asked.kind) or self._explain(scope.query_string)
+        return problem(asked.kind, 404, "not-found", "nothing is answered at this path")
+
+    def _health(self) -> Answer:
         if self.answers is None:
             return self._not_now(Kind.HEALTH, "no-snapshot", "this steering node has no snapshot yet")
         compiled = self.answers.compiled
         body = b'{"status":"ok","snapshot_version":%d,"snapshot_age_s":%.1f}' % (compiled.version, self._age_s())
-        return Answer(status=200, content_type=JSON, body=body, label=(Kind.HEALTH, 200, "ok"))
+        return Answer(status=200, content_type=JSON, body=body, label="health 200 ok")
 
-    def _metrics(self, scope: Scope) -> Answer:
-        refusal = self._refusal(scope, Kind.METRICS)
-        if refusal is not None:
-            return refusal
+    def _metrics(self) -> Answer:
         total = add_up([to_record(self._counters), *self._tally.others()])
         compiled = self.answers.compiled if self.answers else None
         kept = self.answers.kept if self.answers else 0
         body = exposition(total, compiled, kept=kept, now_s=self._clock.now_s())
-        return Answer(status=200, content_type=TEXT, body=body, label=(Kind.METRICS, 200, "ok"))
+        return Answer(status=200, content_type=TEXT, body=body, label="metrics 200 ok")
 
-    def _explain(self, scope: Scope) -> Answer:
-        refusal = self._refusal(scope, Kind.EXPLAIN)
-        if refusal is not None:
-            return refusal
+    def _explain(self, text: str) -> Answer:
         if self.answers is None:
             return self._not_now(Kind.EXPLAIN, "no-snapshot", "this steering node has no snapshot yet")
         try:
-            query = parse_qs(scope.query_string, max_num_fields=32, errors="replace")
+            query = parse_qs(text, max_num_fields=32, errors="replace")
         except ValueError as error:
             return problem(Kind.EXPLAIN, 400, "invalid-query", str(error))
         client, title = query.get("client", [""])[0], query.get("title", [""])[0]
@@ -256,7 +256,7 @@ class PlaybackService:
         found = self.answers.explain(client, asked.title_id, now_s=self._clock.now_s())
         if found is None:
             return problem(Kind.EXPLAIN, 400, "invalid-client", f"client {client[:60]!r} is not an IP address")
-        return Answer(status=200, content_type=JSON, body=encode(found), label=(Kind.EXPLAIN, 200, "ok"))
+        return Answer(status=200, content_type=JSON, body=encode(found), label="explain 200 ok")
 
     def _refusal(self, scope: Scope, kind: Kind) -> Answer | None:
         """Why this request may not look inside; None when it may."""
@@ -288,12 +288,19 @@ class PlaybackService:
         return max(0.0, self._clock.now_s() - self.answers.compiled.built_at_s)
 
 
-_OWN: dict[Kind, Callable[[PlaybackService, Scope], Answer]] = {
-    Kind.HEALTH: PlaybackService._health,
-    Kind.METRICS: PlaybackService._metrics,
-    Kind.EXPLAIN: PlaybackService._explain,
-    Kind.OTHER: lambda service, scope: problem(Kind.OTHER, 404, "not-found", "nothing is answered at this path"),
-}
+def _answer_to_other(asked: Asked, method: str) -> Answer:
+    if method == "OPTIONS":
+        return Answer(status=204, content_type=JSON, body=b"", label=f"{asked.kind} 204 preflight")
+    return problem(asked.kind, 405, "method-not-allowed", "GET, HEAD and OPTIONS are answered here")
+
+
+def _reply_to_other(reply: Reply, method: str, answer: Answer, headers: list[tuple[str, str]]) -> None:
+    if answer.status == 204:
+        reply.response_empty(204, _PREFLIGHT)
+    elif method == "HEAD":
+        reply.response_empty(answer.status, [*headers, ("content-length", str(len(answer.body)))])
+    else:
+        reply.response_bytes(answer.status, headers, answer.body)
 
 
 def _is_host(text: str) -> bool:

@@ -5,6 +5,7 @@ of a second at the snapshot's file, at the loop's own lag, and at whether the pa
 """
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -59,7 +60,7 @@ class Worker:
         self._parent_pid = launch.parent_pid
         self._clock: Clock = SystemClock()
         self._counters = Counters()
-        self._locate: Locator = open_locator(config.clients.location_database)
+        self._locate: Locator | None = open_locator(config.clients.location_database)
         tally = TallyFolder(folder / COUNTERS_FOLDER)
         token = read_secret(config.explain.token_file) if config.explain.token_file else ""
         self._control_token = read_secret(config.control.token_file)
@@ -125,9 +126,11 @@ class Worker:
                 return
 
     def _install(self, compiled: CompiledSnapshot) -> None:
+        """Put a snapshot in force. It holds no cycles: the collector need not walk it, which would stall answers."""
         retry_after_s = self._config.limits.retry_after_s
         answers = Answers(compiled, self._config.answers, self._locate, retry_after_s=retry_after_s)
         self.service.install(answers)
+        gc.freeze()
 
 
 def read_secret(path: str) -> str:

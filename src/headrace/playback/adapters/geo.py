@@ -9,14 +9,14 @@ from headrace.playback.errors import PlaybackError
 from headrace.steering.rank import Location
 
 
-def open_locator(database: str) -> Locator:
-    """A look-up in `database` (an MMDB file); '' gives one that knows nothing.
+def open_locator(database: str) -> Locator | None:
+    """A look-up in `database` (an MMDB file); None for ''.
 
     Raises:
         PlaybackError: the file cannot be read or is no MMDB.
     """
     if not database:
-        return lambda _: None
+        return None
     try:
         reader = maxminddb.open_database(Path(database), maxminddb.MODE_AUTO)
     except (OSError, maxminddb.InvalidDatabaseError) as error:
