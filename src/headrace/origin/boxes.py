@@ -70,8 +70,7 @@ def _indexed(box: bytes, offset: int, moov_end: int, size_bytes: int) -> MediaIn
 
 def _sidx_header(box: bytes) -> tuple[int, int, int, int, int]:
     """Timescale, earliest presentation time, gap before the first segment, count, place of the first entry."""
-    version = box[8]
-    (timescale,) = struct.unpack_from(">I", box, 16)
+    version, timescale = struct.unpack_from(">B7xI", box, 8)
     start, gap = struct.unpack_from(">QQ" if version else ">II", box, 20)
     at = 36 if version else 28
     (count,) = struct.unpack_from(">H", box, at + 2)
