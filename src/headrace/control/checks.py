@@ -1,4 +1,4 @@
-"""What operators and agents may write: ids, prefixes, places, addresses. Pure; says what is wrong and how to mend it."""
+"""What operators and agents may write: ids, prefixes, places, addresses. Pure; names what is wrong and the mend."""
 
 import re
 from ipaddress import ip_network

@@ -4,10 +4,9 @@ import threading
 from dataclasses import replace
 
 from headrace.base.clock import Clock
-from headrace.control.loops.memory import read_memory
+from headrace.control.loops.memory import is_drained
 from headrace.control.model import CatalogTotals, FleetRow
 from headrace.control.ports import Store
-from headrace.fleet.lifecycle import DrainState
 from headrace.fleet.model import AdminState, Site
 from headrace.wire.operator import ApplianceView, FleetView
 
@@ -27,7 +26,7 @@ def view_appliance(row: FleetRow) -> ApplianceView:
         holdings_bytes=row.holdings.total_bytes,
         plan_count=row.plan.count,
         plan_bytes=row.plan.total_bytes,
-        is_drained=is_draining and read_memory(row.health, row.health_memory).drain.state is DrainState.DRAINED,
+        is_drained=is_draining and is_drained(row.health_memory),
     )
 
 

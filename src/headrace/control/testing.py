@@ -97,17 +97,8 @@ def running_postgres() -> Iterator[Postgres]:
         programs = _programs(folder, needs_public=bool(run_as))
         data = folder / "data"
         common: dict[str, Any] = {"cwd": folder, "stdin": subprocess.DEVNULL, **run_as}
-        initdb = [
-            programs / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-sync",
-            "--locale=C",
-            "--encoding=UTF8",
-        ]
+        initdb = [str(programs / "initdb"), f"--pgdata={data}", "--username=postgres", "--auth=trust", "--no-sync"]
+        initdb += ["--locale=C", "--encoding=UTF8"]
         subprocess.run(initdb, check=True, timeout=60, capture_output=True, **common)
         with (folder / "log").open("wb") as log:
             settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]

@@ -45,6 +45,19 @@ class ApplianceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldingsView:
+    """GET /v1/appliances/{id}/holdings."""
+
+    digest: str
+    count: int
+    total_bytes: int
+    files: str
+    """FileSet.encode() of the file numbers."""
+    titles: tuple[TitleId, ...]
+    """Titles of which every file is held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
     """GET /v1/fleet: all that the fleet page and `headrace status` show."""
 

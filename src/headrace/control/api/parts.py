@@ -1,0 +1,76 @@
+"""What the routes work with: made once for an application, handed to each route."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from headrace.base.clock import Clock
+from headrace.control.access import Caller
+from headrace.control.config import ControlConfig
+from headrace.control.feed import Feed
+from headrace.control.fleet_view import FleetViews
+from headrace.control.gate import FailureCount, Gate
+from headrace.control.holders import Holders
+from headrace.control.loops.state import LoopState
+from headrace.control.model import NewEvent
+from headrace.control.ports import Store
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestCounts:
+    """Answers by route and status, for /metrics."""
+
+    answers: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything behind the routes."""
+
+    config: ControlConfig
+    store: Store
+    clock: Clock
+    gate: Gate
+    failures: FailureCount
+    views: FleetViews
+    holders: Holders
+    feed: Feed
+    loop_state: LoopState
+    counts: RequestCounts = field(default_factory=RequestCounts)
+
+
+def make_parts(config: ControlConfig, store: Store, clock: Clock, loop_state: LoopState | None = None) -> Parts:
+    """Put the parts of one control node together."""
+    views = FleetViews(store, clock)
+    return Parts(
+        config=config,
+        store=store,
+        clock=clock,
+        gate=Gate(store, clock),
+        failures=FailureCount(clock, config.auth.failures_per_minute),
+        views=views,
+        holders=Holders(store),
+        feed=Feed(store, views.newest, clock, most_followers=config.limits.streams),
+        loop_state=loop_state or LoopState(),
+    )
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that this request came to."""
+    return cast("Parts", request.app.state.parts)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who the guard found the caller to be."""
+    return cast("Caller", request.state.caller)
+
+
+WithParts = Annotated[Parts, Depends(parts_of)]
+WithCaller = Annotated[Caller, Depends(caller_of)]
+
+
+def noted(caller: Caller, kind: str, subject: str, reason: str, detail: str = "") -> NewEvent:
+    """An event about what `caller` did."""
+    return NewEvent(actor=caller.actor, kind=kind, subject=subject, reason=reason, detail=detail)
