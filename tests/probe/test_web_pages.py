@@ -61,7 +61,7 @@ def test_a_token_in_the_address_signs_in_and_leaves_the_address(
     assert "token" not in page.url
     expect(page.locator("tr[data-appliance='fra-3']")).to_contain_text("Its web server is down")
     expect(page.locator("tr[data-appliance='lhr-1']")).to_contain_text("1 of 3 failed")
-    expect(page.locator("tr[data-appliance='fra-2']")).to_contain_text("412 of 980 files")
+    expect(page.locator("tr[data-appliance='fra-2']")).to_contain_text("412 of 980")
     expect(page.locator("#total-health")).to_contain_text("1 unhealthy, 1 lost")
     page.reload()
     expect(page.locator("#live-words")).to_have_text("Live")
@@ -238,6 +238,7 @@ def test_numbers_and_runs_are_right(control: tuple[StandInControl, str], open_pa
         bytes: [0, 1536, 3 * 2 ** 40].map(format.showBytes),
         rates: [0, 2500000, 7.26e9, null].map(format.showBps),
         ratios: [0, 0.9999, 1, NaN].map(format.showRatio),
+        ages: [4.2, 65, 12000, 200000].map(format.showAge),
         times: [4.2, 65, 12000, 200000].map(format.showDuration),
         runs: runs([[0, 4, "a"], [4, 8, "a"], [8, 12, "b"], [2, 4, "c"]]
           .map(([startS, endS, pathway]) => ({ startS, endS, pathway })))
@@ -250,6 +251,7 @@ def test_numbers_and_runs_are_right(control: tuple[StandInControl, str], open_pa
         "bytes": ["0 B", "1.5 KiB", "3.0 TiB"],
         "rates": ["0 b/s", "2.5 Mb/s", "7.3 Gb/s", "–"],
         "ratios": ["0%", "99%", "100%", "–"],
+        "ages": ["4 s ago", "1 min ago", "3 h ago", "2 d ago"],
         "times": ["4 s", "1 min 05 s", "3 h 20 min", "2 d 7 h"],
         "runs": ["a 0-2", "c 2-4", "a 4-8", "b 8-12"],
         "merged": [3, 2, 1],

@@ -2,7 +2,7 @@
 
 import { call } from "/static/js/api.js";
 import { announce, byId, h, reconcile, setShown, setText } from "/static/js/dom.js";
-import { showBps, showBytes, showCount, showDuration, showInstant, showRatio } from "/static/js/format.js";
+import { showAge, showBps, showBytes, showCount, showInstant, showRatio } from "/static/js/format.js";
 import { eventLine } from "/static/js/events.js";
 import { diskWords, fillNoteWords, releaseWords } from "/static/js/fleet.js";
 import { SPAN_S, trafficOf } from "/static/js/history.js";
@@ -104,7 +104,7 @@ function facts(view, store, parts) {
   return [
     ["Site", appliance.site_id],
     ["Content address", address],
-    ["Last report", view.last_report_s === null ? "never" : `${showDuration(store.ageOf(view.last_report_s))} ago`],
+    ["Last report", view.last_report_s === null ? "never" : showAge(store.ageOf(view.last_report_s))],
     ["Traffic now", isTold ? `${showBps(report.load.tx_bps)} of ${showBps(appliance.capacity_bps)} (${showRatio(report.load.tx_bps / appliance.capacity_bps)})` : "not known"],
     ["Requests", isTold ? `${report.load.requests_per_s.toFixed(1)} a second` : "not known"],
     ["Sessions", isTold ? showCount(report.load.sessions) : "not known"],

@@ -1,7 +1,7 @@
 // The fleet view: totals, traffic by site over the last minutes, and each site with its appliances.
 
 import { byId, h, reconcile, setAttribute, setShown, setText } from "/static/js/dom.js";
-import { showBps, showBytes, showCount, showDuration, showRatio } from "/static/js/format.js";
+import { showAge, showBps, showBytes, showCount, showRatio } from "/static/js/format.js";
 import { SPAN_S, trafficOf } from "/static/js/history.js";
 import { bar, cell, chip, tableHead } from "/static/js/parts.js";
 import { seriesClass, sparkline, timePlot } from "/static/js/plots.js";
@@ -207,7 +207,7 @@ function applianceRow(store) {
     const id = appliance.appliance_id;
     setAttribute(link, "href", `#/appliance/${id}`);
     setText(link, id);
-    setText(release, releaseWords(report.release));
+    setText(release, report.release.headrace ? `release ${report.release.headrace}` : "release not told");
     showState(view);
     setText(traffic, showBps(trafficOf(view)));
     spark.update(store.history.recent(id));
@@ -231,7 +231,7 @@ function applianceRow(store) {
   }
 
   function tick() {
-    if (latest) setText(age, latest.last_report_s === null ? "never" : `${showDuration(store.ageOf(latest.last_report_s))} ago`);
+    if (latest) setText(age, latest.last_report_s === null ? "never" : showAge(store.ageOf(latest.last_report_s)));
   }
 
   return { element, update, tick };
@@ -242,10 +242,9 @@ export function releaseWords(release) {
   return [release.headrace && `headrace ${release.headrace}`, release.nginx && `nginx ${release.nginx}`].filter(Boolean).join(", ") || "release not told";
 }
 
-/** "1,204 of 1,300 files, 92%". */
-export function heldWords(view) {
-  if (!view.plan_count) return `${showCount(view.holdings_count)} files, no plan yet`;
-  return `${showCount(view.holdings_count)} of ${showCount(view.plan_count)} files`;
+function heldWords(view) {
+  if (!view.plan_count) return `${showCount(view.holdings_count)}, no plan yet`;
+  return `${showCount(view.holdings_count)} of ${showCount(view.plan_count)}`;
 }
 
 /** What the fill does beside its state. */

@@ -38,6 +38,13 @@ export function showDuration(seconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/** How long ago, in one unit: "4 s ago", "3 min ago". */
+export function showAge(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const [, step, unit] = [[60, 1, "s"], [3_600, 60, "min"], [172_800, 3_600, "h"], [Infinity, 86_400, "d"]].find(([most]) => whole < most);
+  return `${Math.floor(whole / step)} ${unit} ago`;
+}
+
 /** Position in a title: 75 -> "1:15". */
 export function showPosition(seconds) {
   const whole = Math.max(0, Math.floor(seconds));

@@ -68,7 +68,7 @@ function titleRow(store) {
   const element = h(
     "tr",
     { role: "row" },
-    h("th", { role: "rowheader", scope: "row", class: "with-action" }, h("span", {}, name, id), play),
+    h("th", { role: "rowheader", scope: "row" }, h("div", { class: "with-action" }, h("span", {}, name, id), play)),
     cell(COLUMNS.length, length),
     cell(COLUMNS.size, size),
     cell(COLUMNS.renditions, renditions),
