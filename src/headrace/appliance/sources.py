@@ -29,13 +29,25 @@ class _Record:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absence:
+    """A file that a source did not hold."""
+
+    until_s: float
+    """When to ask it again."""
+    times: int
+
+
+_NEVER = _Absence(until_s=0.0, times=0)
+
+
 class SourceBook:
     """What is known of each source."""
 
     def __init__(self, *, first_s: float, most_s: float, rng: Rng) -> None:
         self._first_s, self._most_s, self._rng = first_s, most_s, rng
         self._records: dict[str, _Record] = {}
-        self._without: dict[tuple[str, Sha256], float] = {}
+        self._without: dict[tuple[str, Sha256], _Absence] = {}
 
     def choose(self, sources: tuple[FillSource, ...], name: Sha256, *, now_s: float) -> SourceChoice | None:
         """The best source for file `name` now; None when all rest or do not hold it."""
@@ -61,23 +73,21 @@ class SourceBook:
         self._record(base_url).slow_until_s = now_s + self._most_s
 
     def does_not_hold(self, base_url: str, name: Sha256, *, now_s: float) -> None:
-        """Redirect or 404: normal for a peer that is still filling; this file is not asked of it for a while."""
-        self._without = (
-            {key: until_s for key, until_s in self._without.items() if until_s > now_s}
-            if (len(self._without) >= _MOST_REMEMBERED)
-            else self._without
-        )
-        self._without[base_url, name] = now_s + backoff_s(self._rng, 1, first_s=self._first_s, most_s=self._most_s)
+        """Redirect or 404: normal for a peer that is still filling; the file is asked of it again after a while."""
+        times = self._without.get((base_url, name), _NEVER).times
+        rest_s = backoff_s(self._rng, times, first_s=self._first_s, most_s=self._most_s)
+        self._leave(base_url, name, _Absence(until_s=now_s + rest_s, times=times + 1), now_s)
 
     def gave_wrong_bytes(self, base_url: str, name: Sha256, *, now_s: float) -> None:
         """The file's digest does not fit: this file is not asked of it for long, and it rests as for a failure."""
         self.failed(base_url, f"wrong bytes for {name[:12]}", now_s=now_s)
-        self._without[base_url, name] = now_s + 10 * self._most_s
+        self._leave(base_url, name, _Absence(until_s=now_s + 10 * self._most_s, times=0), now_s)
 
     def rest_s(self, sources: tuple[FillSource, ...], name: Sha256, *, now_s: float) -> float:
         """Seconds until some source is free again for file `name` (the longest pause when there is no source)."""
         waits = [
-            max(self._record(one.base_url).rest_until_s, self._without.get((one.base_url, name), 0.0)) - now_s
+            max(self._record(one.base_url).rest_until_s, self._without.get((one.base_url, name), _NEVER).until_s)
+            - now_s
             for one in sources
         ]
         return max(0.0, min([*waits, self._most_s]))
@@ -88,7 +98,13 @@ class SourceBook:
         return "; ".join(f"{url}: {record.error}" for url, record in resting if record.rest_until_s > now_s)
 
     def _is_free(self, base_url: str, name: Sha256, now_s: float) -> bool:
-        return self._record(base_url).rest_until_s <= now_s and self._without.get((base_url, name), 0.0) <= now_s
+        is_awake = self._record(base_url).rest_until_s <= now_s
+        return is_awake and self._without.get((base_url, name), _NEVER).until_s <= now_s
+
+    def _leave(self, base_url: str, name: Sha256, absence: "_Absence", now_s: float) -> None:
+        if len(self._without) >= _MOST_REMEMBERED:
+            self._without = {key: one for key, one in self._without.items() if one.until_s > now_s}
+        self._without[base_url, name] = absence
 
     def _record(self, base_url: str) -> _Record:
         return self._records.setdefault(base_url, _Record())
