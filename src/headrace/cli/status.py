@@ -1,4 +1,4 @@
-"""`headrace status`: the fleet in a terminal, as the fleet page shows it."""
+"""`headrace status`: the fleet in a terminal, once or live."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from headrace.base.clock import SystemClock
+from headrace.base.clock import Clock, SystemClock
 from headrace.base.units import show_bps, show_bytes, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out
 from headrace.fleet.model import AdminState, FillState, HealthState
@@ -17,13 +17,14 @@ from headrace.wire.codec import encode
 from headrace.wire.errors import UnreachableError
 from headrace.wire.operator import ApplianceView, FleetView
 
-_SIGNS = {
-    HealthState.HEALTHY: ("●", "green"),
-    HealthState.TURNING_UP: ("◐", "cyan"),
-    HealthState.UNKNOWN: ("○", "dim"),
-    HealthState.UNHEALTHY: ("▲", "yellow"),
-    HealthState.LOST: ("✕", "bold red"),
+_STYLES = {
+    HealthState.HEALTHY: "green",
+    HealthState.TURNING_UP: "cyan",
+    HealthState.UNKNOWN: "dim",
+    HealthState.UNHEALTHY: "bold red",
+    HealthState.LOST: "bold red",
 }
+_OLD_REPORT_S = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -32,101 +33,139 @@ def register(app: typer.Typer) -> None:
 
 
 def _status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until Ctrl-C.")] = False,
-    every_s: Annotated[float, typer.Option("--every", help="Seconds between looks with --watch.", min=0.2)] = 1.0,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep the view up to date until Ctrl-C.")] = False,
+    interval_s: Annotated[float, typer.Option("--interval", help="Seconds between two looks.", min=0.5, max=60)] = 1,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show sites and appliances: state with its reason, traffic, holdings, fill.
+    """Show the fleet: sites, appliances, state with reason, traffic, holdings, fill.
 
-    With --json and --watch it prints one line a look.
+    With --watch --json, one line of JSON for each look.
 
     Example: [bold]headrace status --watch[/]
     """
 
     async def work(client: ControlClient) -> None:
+        if watch:
+            await _watch(client, interval_s, SystemClock(), as_json=as_json)
+            return
+        view = await _ask(client)
         if as_json:
-            await _print_lines(client, every_s if watch else None)
-        elif watch:
-            await _follow(client, every_s)
+            typer.echo(encode(view).decode())
         else:
-            out.print(_screen(await _look(client)))
+            out.print(render_fleet(view))
 
     ask_control(work, control=control, token_file=token_file, ca=ca)
 
 
-async def _look(client: ControlClient) -> FleetView:
+async def _ask(client: ControlClient) -> FleetView:
     return await client.call("GET", "/v1/fleet", answer=FleetView)
 
 
-async def _print_lines(client: ControlClient, every_s: float | None) -> None:
-    while True:
-        typer.echo(encode(await _look(client)).decode())
-        if every_s is None:
-            return
-        await SystemClock().sleep(every_s)
-
-
-async def _follow(client: ControlClient, every_s: float) -> None:
-    clock = SystemClock()
-    last: FleetView | None = None
-    with Live(console=out, auto_refresh=False, screen=True) as live:
+async def _watch(client: ControlClient, interval_s: float, clock: Clock, *, as_json: bool) -> None:
+    view = await _ask(client)
+    if as_json:
         while True:
+            typer.echo(encode(view).decode())
+            await clock.sleep(interval_s)
+            view = await _ask(client)
+    with Live(render_fleet(view), console=out, auto_refresh=False, screen=out.is_terminal) as live:
+        seen_s = clock.monotonic_s()
+        while True:
+            await clock.sleep(interval_s)
             try:
-                last = await _look(client)
-                live.update(_screen(last), refresh=True)
-            except UnreachableError as error:
-                stale = Text(f"stale: {error}", style="bold red")
-                live.update(Group(stale, _screen(last)) if last else stale, refresh=True)
-            await clock.sleep(every_s)
+                view, problem, seen_s = await _ask(client), "", clock.monotonic_s()
+            except UnreachableError:
+                age = show_duration(clock.monotonic_s() - seen_s)
+                problem = f"the control plane does not answer; this was seen {age} ago"
+            live.update(render_fleet(view, problem=problem), refresh=True)
 
 
-def _screen(view: FleetView) -> RenderableType:
-    healthy = sum(one.health.state is HealthState.HEALTHY for one in view.appliances)
-    traffic = sum(one.report.load.tx_bps for one in view.appliances)
-    head = Text.assemble(
-        (f"{healthy}/{len(view.appliances)} appliances healthy", "bold"),
-        f"   {len(view.sites)} sites   {view.title_count} titles, {view.file_count} files, {show_bytes(view.total_bytes)}",
-        f"   traffic {show_bps(traffic)}",
-    )
-    parts: list[RenderableType] = [head]
+def render_fleet(view: FleetView, *, problem: str = "") -> RenderableType:
+    """The whole view: a line of totals, warnings, a table of appliances by site."""
+    parts: list[RenderableType] = [_totals(view)]
+    if problem:
+        parts.append(Text(problem, style="bold red"))
     if view.is_health_held:
-        parts.append(Text("most of the fleet seemed lost at once: the last state is held", style="bold yellow"))
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("site", "appliance", "state", "why", "traffic", "sessions", "holds", "fill", "report"):
-        is_number = column in ("traffic", "sessions", "holds", "report")
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "why")
-    for site in view.sites:
-        rows = [one for one in view.appliances if one.appliance.site_id == site.site_id]
-        for index, one in enumerate(rows):
-            table.add_row(site.site_id if index == 0 else "", *_cells(one, view.now_s))
-        if not rows:
-            table.add_row(site.site_id, Text("no appliance yet", style="dim"))
-    return Group(*parts, table)
+        parts.append(
+            Text(
+                "Most of the fleet seemed lost at once: the last conclusions are held (our own network?)",
+                style="yellow",
+            )
+        )
+    parts.append(_appliances(view))
+    empty = {site.site_id for site in view.sites} - {one.appliance.site_id for one in view.appliances}
+    if empty:
+        parts.append(Text(f"Sites without appliances: {', '.join(sorted(empty))}", style="dim"))
+    return Group(*parts)
 
 
-def _cells(one: ApplianceView, now_s: float) -> tuple[RenderableType, ...]:
-    sign, style = _SIGNS[one.health.state]
-    state = Text(f"{sign} {one.health.state}", style=style)
-    if one.appliance.admin_state is not AdminState.ENABLED:
-        wanted = "drained" if one.is_drained else one.appliance.admin_state
-        state.append(f" · {wanted}", style="magenta")
-    return (
-        one.appliance.appliance_id,
-        state,
-        f"{one.health.reason} {one.health.detail}".strip(),
-        show_bps(one.report.load.tx_bps),
-        str(one.report.load.sessions),
-        f"{one.holdings_count}/{one.plan_count}",
-        _fill(one),
-        "never" if one.last_report_s is None else f"{show_duration(max(0.0, now_s - one.last_report_s))} ago",
+def _totals(view: FleetView) -> Text:
+    healthy = sum(one.health.state is HealthState.HEALTHY for one in view.appliances)
+    traffic = show_bps(sum(one.report.load.tx_bps for one in view.appliances))
+    return Text.assemble(
+        (f"{healthy}/{len(view.appliances)} appliances healthy", "bold"),
+        f" at {len(view.sites)} sites · {traffic} · {view.title_count} titles, {view.file_count} files, ",
+        show_bytes(view.total_bytes),
     )
 
 
-def _fill(one: ApplianceView) -> str:
+def _appliances(view: FleetView) -> Table:
+    table = Table("site", "appliance", "state", "why", "traffic", "sessions", "holds", "fill", "disks", box=None)
+    for column in (4, 5, 6):
+        table.columns[column].justify = "right"
+    shown_site = ""
+    for one in sorted(view.appliances, key=lambda one: (one.appliance.site_id, one.appliance.appliance_id)):
+        site = one.appliance.site_id
+        load = one.report.load
+        table.add_row(
+            site if site != shown_site else "",
+            one.appliance.appliance_id,
+            _state(one),
+            _why(one, view.now_s),
+            show_bps(load.tx_bps),
+            str(load.sessions),
+            f"{one.holdings_count}/{one.plan_count} {show_bytes(one.holdings_bytes)}",
+            _fill(one),
+            _disks(one),
+        )
+        shown_site = site
+    return table
+
+
+def _state(one: ApplianceView) -> Text:
+    state = one.health.state
+    text = Text(str(state), style=_STYLES[state])
+    if one.appliance.admin_state is not AdminState.ENABLED:
+        text.append(f" {'drained' if one.is_drained else one.appliance.admin_state}", style="yellow")
+    return text
+
+
+def _why(one: ApplianceView, now_s: float) -> str:
+    health = one.health
+    detail = f": {health.detail}" if health.detail else ""
+    lasting = f" for {show_duration(max(0.0, now_s - health.since_s))}" if health.since_s else ""
+    old = ""
+    if one.last_report_s is not None and now_s - one.last_report_s > _OLD_REPORT_S:
+        old = f", last report {show_duration(now_s - one.last_report_s)} ago"
+    return f"{health.reason}{detail}{lasting}{old}"
+
+
+def _fill(one: ApplianceView) -> Text:
     fill = one.report.fill
     if fill.state is FillState.IDLE:
-        return "idle"
-    return f"{fill.state} {fill.pending_files} to go, {show_bps(fill.rate_bps)}"
+        return Text("idle", style="dim")
+    if fill.state is FillState.FILLING:
+        return Text(f"{fill.pending_files} to go, {show_bps(fill.rate_bps)}", style="cyan")
+    return Text(f"{fill.state} {fill.error}".rstrip(), style="bold yellow")
+
+
+def _disks(one: ApplianceView) -> Text:
+    disks = one.report.disks
+    if not disks:
+        return Text("-", style="dim")
+    free = show_bytes(sum(disk.free_bytes for disk in disks if disk.is_ok))
+    failed = sum(not disk.is_ok for disk in disks)
+    return Text(f"{free} free") if not failed else Text(f"{failed} failed, {free} free", style="bold red")

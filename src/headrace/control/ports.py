@@ -234,7 +234,7 @@ class RecordStore(Protocol):
         """Events with ids above `after`, oldest first; ids have no gaps and become visible in order."""
         ...
 
-    def prune_events(self, keep: int) -> int:
+    def drop_events(self, *, keep: int) -> int:
         """Forget all but the newest `keep` events; how many went. Their ids are not given again."""
         ...
 

@@ -38,7 +38,7 @@ class SqlRecords:
         with self._database.reading() as connection:
             return tuple(EventView(**row) for row in connection.execute(query).mappings())
 
-    def prune_events(self, keep: int) -> int:
+    def drop_events(self, *, keep: int) -> int:
         newest = select(counters.c.value).where(counters.c.name == "event").scalar_subquery()
         with self._database.writing() as connection:
             return changed_rows(connection, delete(events).where(events.c.event_id <= newest - keep))
