@@ -18,6 +18,7 @@ _DUMP_REQUEST = 0x301
 _ERROR, _DONE = 2, 3
 _ESTABLISHED, _LISTEN = 1, 10
 _HEADER = struct.Struct("=IHHII")
+_INODE = struct.Struct("=I")
 _TIMEOUT_S = 2.0
 _PROC = Path("/proc")
 
@@ -40,7 +41,7 @@ def count_connections(listen: Iterable[tuple[str, int]]) -> int:
         any_versions = {address.version for address in addresses if address.is_unspecified}
         exact = {address.packed for address in addresses}
         found = _sockets(port, _ESTABLISHED)
-        total += sum(1 for entry in found if entry.version in any_versions or entry.packed in exact)
+        total += sum(1 for version, packed, _ in found if version in any_versions or packed in exact)
     return total
 
 
@@ -48,10 +49,10 @@ def find_listeners(address: str, port: int) -> tuple[Listener, ...]:
     """Listening sockets that stand in the way of listening on `address` and `port`."""
     own = ip_address(address)
     found = []
-    for entry in _sockets(port, _LISTEN):
-        other = ip_address(entry.packed)
+    for _, packed, inode in _sockets(port, _LISTEN):
+        other = ip_address(packed)
         if other.version == own.version and (other == own or other.is_unspecified or own.is_unspecified):
-            found.append(Listener(address=str(other), port=port, inode=entry.inode))
+            found.append(Listener(address=str(other), port=port, inode=inode))
     return tuple(found)
 
 
@@ -67,11 +68,8 @@ def find_owner(inode: int) -> tuple[int, str] | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Socket:
-    version: int
-    packed: bytes
-    inode: int
+_Socket = tuple[int, bytes, int]
+"""IP version, local address, inode: a plain tuple, because there may be 100,000."""
 
 
 def _has_open(pid: str, wanted: str) -> bool:
@@ -113,13 +111,8 @@ def _take(answer: bytes, version: int, found: list[_Socket]) -> bool:
         if kind == _ERROR:
             raise OSError(-int(struct.unpack_from("=i", answer, offset + _HEADER.size)[0]), "sock_diag refused")
         body = offset + _HEADER.size
-        found.append(
-            _Socket(
-                version=version,
-                packed=answer[body + 8 : body + (12 if version == 4 else 24)],
-                inode=struct.unpack_from("=I", answer, body + 68)[0],
-            )
-        )
+        address = answer[body + 8 : body + (12 if version == 4 else 24)]
+        found.append((version, address, _INODE.unpack_from(answer, body + 68)[0]))
         offset += (length + 3) & ~3
     return False
 
@@ -136,4 +129,4 @@ def _read_from_proc(version: int, port: int, state: int) -> Iterator[_Socket]:
         if int(its_port, 16) == port and int(fields[3], 16) == state:
             words = [address[start : start + 8] for start in range(0, len(address), 8)]
             packed = b"".join(struct.pack("=I", int(word, 16)) for word in words)
-            yield _Socket(version=version, packed=packed, inode=int(fields[9]))
+            yield version, packed, int(fields[9])
