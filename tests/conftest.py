@@ -20,9 +20,13 @@ CHROMIUM_ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for the whole run; each test opens a context of its own."""
+    """One browser for the tests of a module, each with a context of its own.
+
+    Not for the whole run: Playwright's synchronous face keeps an event loop running in the main thread, beside which
+    no asynchronous test of another module could run.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         yield browser

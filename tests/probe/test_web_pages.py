@@ -147,15 +147,18 @@ def test_an_appliance_is_opened_drained_and_left_by_keyboard_alone(
     expect(link).to_be_focused()
 
 
-def test_a_refused_action_says_why(control: tuple[StandInControl, str], open_page: Callable[..., Page]) -> None:
+def test_a_refused_action_says_why_and_may_be_forced(
+    control: tuple[StandInControl, str], open_page: Callable[..., Page]
+) -> None:
     page = open_page(f"{control[1]}/#token=operate-token")
     page.evaluate("location.hash = '#/appliance/lhr-1'")
     page.get_by_role("button", name="Disable").click()
     page.get_by_label("Reason, for the record").fill("test")
     page.locator("#action-confirm").click()
-    expect(page.locator("#action-error")).to_have_text(
-        "lhr-1 is the last appliance that holds title big-buck-bunny; drain first"
-    )
+    expect(page.locator("#action-error")).to_have_text("lhr-1 has the last copy of 2 files.")
+    page.get_by_label("Do it all the same").check()
+    page.locator("#action-confirm").click()
+    expect(page.locator("#appliance-state")).to_contain_text("Disabled")
 
 
 def test_a_reader_sees_no_actions(control: tuple[StandInControl, str], open_page: Callable[..., Page]) -> None:

@@ -111,9 +111,9 @@ class StandInControl:
         return dataclasses.replace(self.fleet, now_s=self._clock.now_s())
 
     def _events(self, request: Request) -> bytes:
-        after = int(request.query_params.get("after", "0"))
         limit = int(request.query_params.get("limit", "100"))
-        return encode([one for one in self.events if one.event_id > after][:limit], list[EventView])
+        is_newest = request.query_params.get("newest") == "true"
+        return encode(self.events[-limit:] if is_newest else self.events[:limit], list[EventView])
 
     def _allowed(self, answer: Callable[[Request], bytes]) -> Callable[[Request], Response]:
         def route(request: Request) -> Response:
@@ -141,10 +141,9 @@ class StandInControl:
         name = request.path_params["id"]
         change = decode(ApplianceChange, await request.body())
         wanted = change.admin_state
-        if wanted is AdminState.DISABLED and name == "lhr-1":
-            return _problem(
-                409, "last-copy", "lhr-1 is the last appliance that holds title big-buck-bunny; drain first"
-            )
+        if wanted is AdminState.DISABLED and name == "lhr-1" and not change.is_forced:
+            detail = "lhr-1 has the last copy of 2 files; is_forced does it all the same"
+            return _problem(409, "last-copies", detail)
         if wanted is not None:
             self.change(
                 name,

@@ -10,6 +10,9 @@ import { bar, chip, definitions } from "/static/js/parts.js";
 import { timePlot } from "/static/js/plots.js";
 import { adminWords, fillWords, healthWords, reasonWords } from "/static/js/words.js";
 
+// The failure budget may be overruled; the refusal says so, in the words of the API.
+const FORCE_HINT = /; is_forced does it all the same$/;
+
 const ACTIONS = {
   enabled: { verb: "Enable", says: "It may be given clients again as soon as it is healthy." },
   draining: { verb: "Drain", says: "New sessions go elsewhere; running ones finish. Nothing is cut." },
@@ -149,6 +152,7 @@ function actionForm(store, currentId) {
   const form = byId("action-form");
   const reason = byId("action-reason");
   const problem = byId("action-error");
+  const force = byId("action-force");
   let wanted = "";
   let opener = null;
 
@@ -169,12 +173,14 @@ function actionForm(store, currentId) {
     const confirm = byId("action-confirm");
     confirm.disabled = true;
     try {
-      await call("PATCH", `/v1/appliances/${encodeURIComponent(id)}`, { admin_state: wanted, reason: reason.value.trim() });
+      const change = { admin_state: wanted, reason: reason.value.trim(), is_forced: byId("action-forced").checked };
+      await call("PATCH", `/v1/appliances/${encodeURIComponent(id)}`, change);
       announce(`${ACTIONS[wanted].verb}: ${id} accepted`);
       reset(true);
     } catch (error) {
-      setText(problem, error.message);
+      setText(problem, error.message.replace(FORCE_HINT, "."));
       setShown(problem, true);
+      if (FORCE_HINT.test(error.message)) setShown(force, true);
       reason.focus();
     } finally {
       confirm.disabled = false;
@@ -187,16 +193,22 @@ function actionForm(store, currentId) {
     setText(byId("action-title"), `${ACTIONS[state].verb} ${currentId()}?`);
     setText(byId("action-says"), ACTIONS[state].says);
     setText(byId("action-confirm"), ACTIONS[state].verb);
-    setShown(problem, false);
+    hideProblem();
     setShown(buttons, false);
     setShown(form, true);
     reason.focus();
   }
 
+  function hideProblem() {
+    setShown(problem, false);
+    setShown(force, false);
+    byId("action-forced").checked = false;
+  }
+
   function reset(isFocused = false) {
     setShown(form, false);
     setShown(buttons, true);
-    setShown(problem, false);
+    hideProblem();
     reason.value = "";
     if (isFocused) (opener && !opener.hidden ? opener : byId("appliance-close")).focus();
   }

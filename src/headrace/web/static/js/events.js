@@ -9,7 +9,6 @@ import { eventWords, reasonWords } from "/static/js/words.js";
 const KEPT_MOST = 1_000;
 const SHOWN_MOST = 200;
 const PAGE = 500;
-const PAGES_MOST = 20;
 const COLUMNS = {
   when: { label: "When" },
   what: { label: "What" },
@@ -24,19 +23,8 @@ export function merged(known, more) {
   return [...byNumber.values()].sort((a, b) => b.event_id - a.event_id).slice(0, KEPT_MOST);
 }
 
-/** Read the newest events: pages forward where the API gives the oldest first. */
-export async function loadEvents() {
-  let events = [];
-  let after = 0;
-  for (let page = 0; page < PAGES_MOST; page += 1) {
-    const answer = await get(`/v1/events?after=${after}&limit=${PAGE}`);
-    events = merged(events, answer);
-    const isNewestFirst = answer.length > 1 && answer[0].event_id > answer.at(-1).event_id;
-    if (answer.length < PAGE || isNewestFirst) break;
-    after = answer.at(-1).event_id;
-  }
-  return events;
-}
+/** Read the newest events. */
+export const loadEvents = () => get(`/v1/events?newest=true&limit=${PAGE}`);
 
 /** A link to the appliance or title that an event is about, or its plain name. */
 export function subjectLink(subject) {

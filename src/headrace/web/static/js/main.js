@@ -1,6 +1,5 @@
 // The fleet page: signs in, follows the stream, and shows one view after the address's fragment.
 
-import { get } from "/static/js/api.js";
 import { applianceDialog } from "/static/js/appliance.js";
 import { announce, byId, setAttribute, setIcon, setShown, setText } from "/static/js/dom.js";
 import { eventsView, loadEvents, merged } from "/static/js/events.js";
@@ -92,17 +91,20 @@ async function start(role) {
   stream = follow({
     fleet: takeFleet,
     event: takeEvent,
+    opened: catchUp,
     live: () => showLive(true),
     stale: (sinceS) => showLive(false, sinceS),
     signedOut: () => leave("Your session has ended. Sign in again."),
   });
   route();
-  const [first, known] = await Promise.all([get("/v1/fleet").catch(() => null), loadEvents().catch(() => [])]);
-  if (first && (!store.fleet || first.now_s > store.fleet.now_s)) takeFleet(first);
-  store.events = merged(store.events, known);
+}
+
+/** The stream tells what happens from now on; what was before, also while it was cut, is asked for. */
+async function catchUp() {
+  titles.load({ isForced: true });
+  store.events = merged(store.events, await loadEvents().catch(() => []));
   events.update();
   appliance.update();
-  titles.load();
 }
 
 async function leave(message) {

@@ -5,6 +5,26 @@ import { ApiError, call, get } from "/static/js/api.js";
 import { byId, setShown, setText } from "/static/js/dom.js";
 
 const DEMO_KEY = "headrace-demo-token";
+const SIGNED_IN_KEY = "headrace-signed-in";
+// Scripts cannot see the cookie; this mark spares a stranger's page a refused request. It is no secret and proves nothing.
+
+/** Whether this browser has signed in and not out again; true when nobody can tell. */
+export function isMaybeSignedIn() {
+  try {
+    return localStorage.getItem(SIGNED_IN_KEY) === "yes";
+  } catch {
+    return true;
+  }
+}
+
+function markSignedIn(isSignedIn) {
+  try {
+    if (isSignedIn) localStorage.setItem(SIGNED_IN_KEY, "yes");
+    else localStorage.removeItem(SIGNED_IN_KEY);
+  } catch {
+    // Then the page asks each time.
+  }
+}
 
 /** Take `#token=...&demo=...` out of the address bar and give back both (empty when absent). */
 export function takeFragment() {
@@ -25,35 +45,28 @@ export function keepDemoToken(token) {
   }
 }
 
-/** Make a session of a token; gives back the role (or "" when the answer does not tell). */
+/** Make a session of a token; gives back the role. */
 export async function signIn(token) {
-  const answer = await call("POST", "/v1/session", { token });
-  return answer?.role ?? "";
+  const { role } = await call("POST", "/v1/session", { token });
+  markSignedIn(true);
+  return role;
 }
 
 /** End the session. */
 export async function signOut() {
+  markSignedIn(false);
   await call("DELETE", "/v1/session");
 }
 
 /** The role of the running session; null when there is none. Raises ApiError when control does not answer. */
 export async function currentRole() {
+  if (!isMaybeSignedIn()) return null;
   try {
-    return (await get("/v1/session"))?.role ?? "";
+    return (await get("/v1/session")).role;
   } catch (error) {
-    if (error.status === 401 || error.status === 403) return null;
-    if (error.status === 404 || error.status === 405) return hasAccess();
-    throw error;
-  }
-}
-
-async function hasAccess() {
-  try {
-    await get("/v1/titles");
-    return "";
-  } catch (error) {
-    if (error.status === 401 || error.status === 403) return null;
-    throw error;
+    if (error.status !== 401) throw error;
+    markSignedIn(false);
+    return null;
   }
 }
 

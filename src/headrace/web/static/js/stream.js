@@ -9,7 +9,7 @@ const REOPEN_MOST_MS = 10_000;
 /**
  * Follow the stream until `close()`.
  *
- * `on`: fleet(view), event(view), live(), stale(sinceS: when the last word came, UTC epoch seconds), signedOut().
+ * `on`: fleet(view), event(view), opened() after each opening, live(), stale(sinceS: when the last word came, UTC epoch seconds), signedOut().
  */
 export function follow(on) {
   let source = null;
@@ -27,7 +27,10 @@ export function follow(on) {
   function open() {
     if (isClosed) return;
     source = new EventSource("/v1/stream");
-    source.onopen = heard;
+    source.onopen = () => {
+      heard();
+      on.opened();
+    };
     for (const name of ["fleet", "event"]) {
       source.addEventListener(name, (message) => {
         heard();

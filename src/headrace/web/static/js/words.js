@@ -23,6 +23,11 @@ const REASONS = {
   "nginx-down": "Its web server is down",
   "all-disks-failed": "All its disks have failed",
   recovering: "Good again, but not yet for long enough",
+  filling: "Holds too little of its plan yet",
+  "not-probed": "No probe of ours has fetched from it yet",
+  "reports-frozen": "Its reports no longer change",
+  disabled: "Kept out by an operator",
+  "operator-asked": "An operator asked",
   "held-last-state": "Last state kept: most of the fleet seems lost at once",
 };
 

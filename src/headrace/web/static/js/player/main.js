@@ -7,7 +7,7 @@ import { demoPanel } from "/static/js/player/demo.js";
 import { Record } from "/static/js/player/record.js";
 import { Palette, strip } from "/static/js/player/strip.js";
 import { seriesClass, timePlot } from "/static/js/plots.js";
-import { keepDemoToken, signIn, takeFragment } from "/static/js/session.js";
+import { isMaybeSignedIn, keepDemoToken, signIn, takeFragment } from "/static/js/session.js";
 
 const MEASURE_MS = 100;
 const PLOT_MS = 500;
@@ -200,7 +200,7 @@ function bindForm() {
 
 async function loadTitles() {
   const select = byId("choices").elements.title;
-  const known = await get("/v1/titles").catch(() => null);
+  const known = isMaybeSignedIn() ? await get("/v1/titles").catch(() => null) : null;
   const titles = (known ?? []).map((view) => view.title).sort((a, b) => a.name.localeCompare(b.name));
   if (chosen.title && !titles.some((title) => title.title_id === chosen.title)) titles.unshift({ title_id: chosen.title, name: chosen.title });
   if (!chosen.title && titles.length) chosen.title = titles[0].title_id;
