@@ -10,6 +10,7 @@ from headrace.fleet.model import FleetError, Site
 
 MOST_PREFIXES = 200_000
 _BOOT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _MOST_BPS = 100 * 10**12
 
 
@@ -39,18 +40,21 @@ def check_site(site: Site) -> None:
 def check_address(name: str, content_url: str, capacity_bps: int) -> None:
     """Check the id, address and rate of an appliance; raises as `check_site` does."""
     appliance_id(name)
-    parts = urlsplit(content_url)
-    try:
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable or parts.path or parts.query or parts.fragment or parts.username or len(content_url) > 300:
+    if len(content_url) > 300 or not _BASE_URL.fullmatch(content_url) or not _has_host(content_url):
         raise FleetError(
             f"appliance {name}: content_url {content_url[:80]!r} is not a base URL: write http://192.0.2.10 or "
             "https://[2001:db8::1]:8443, without a path"
         )
     if not 0 < capacity_bps <= _MOST_BPS:
         raise FleetError(f"appliance {name}: capacity_bps {capacity_bps} is not between 1 and {_MOST_BPS}")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def check_message(boot_id: str, sequence: int) -> None:
