@@ -1,0 +1,102 @@
+"""The fleet page on a real control node: what the API does shows in the page, and the page's actions reach the API."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from headrace.control.secret_text import SecretKind, new_secret
+
+pytestmark = pytest.mark.browser
+
+
+@dataclass(frozen=True)
+class Control:
+    """A running node and its first administrator's token."""
+
+    url: str
+    token: str
+
+    def send(self, method: str, path: str, body: object, *, token: str = "") -> dict[str, object]:
+        """Ask the API as an operator would."""
+        headers = {"authorization": f"Bearer {token or self.token}"}
+        answer = httpx.request(method, self.url + path, json=body, headers=headers, timeout=10)
+        answer.raise_for_status()
+        result: dict[str, object] = answer.json()
+        return result
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    token = new_secret(SecretKind.OPERATOR).text
+    (tmp_path / "admin.token").write_text(token)
+    config = tmp_path / "control.toml"
+    config.write_text(f"[listen]\nport = {port}\n")
+    run = "from headrace.cli.main import main; main()"
+    command = [sys.executable, "-c", run, "control", "--config", str(config), "--log-level", "WARNING"]
+    process = subprocess.Popen(command, stderr=sys.stderr)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(url, process)
+        yield Control(url=url, token=token)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=15)
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Ask until it answers."""
+    end_s = time.monotonic() + 30
+    while True:
+        try:
+            if httpx.get(f"{url}/healthz", timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        assert process.poll() is None, "control ended"
+        assert time.monotonic() < end_s, "control did not start"
+        time.sleep(0.1)
+
+
+def test_an_appliance_appears_as_it_enrols_and_is_drained_from_the_page(chromium: Browser, control: Control) -> None:
+    page = chromium.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(f"{control.url}/#token={control.token}")
+    expect(page.locator("#live-words")).to_have_text("Live", timeout=15_000)
+    assert control.token not in page.url
+
+    site = {"site_id": "ams", "name": "Amsterdam", "prefixes": ["192.0.2.0/24"]}
+    control.send("PUT", "/v1/sites/ams", site)
+    join = control.send("POST", "/v1/join-tokens", {"site_id": "ams"})["token"]
+    enrolment = {"appliance_id": "ams-1", "content_url": "http://192.0.2.10", "capacity_bps": 10_000_000_000}
+    control.send("POST", "/v1/enrol", enrolment, token=str(join))
+    row = page.locator("tr[data-appliance='ams-1']")
+    expect(row).to_contain_text("Has never reported", timeout=5_000)
+    expect(page.locator("#recent-list")).to_contain_text("Appliance enrolled ams-1")
+
+    row.get_by_role("link", name="ams-1").click()
+    page.get_by_role("button", name="Drain").click()
+    page.get_by_label("Reason, for the record").fill("new disks")
+    page.locator("#action-confirm").click()
+    expect(page.locator("#appliance-state")).to_contain_text(re.compile("Drain"), timeout=5_000)
+    expect(page.locator("#appliance-events li").first).to_contain_text("New disks")
+    page.keyboard.press("Escape")
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.close()
+    assert problems == []
