@@ -26,6 +26,8 @@ from headrace.wire.operator import Problem
 
 MOST_CLIENTS = 500_000
 """Client addresses whose place is remembered: about 100 MiB."""
+KEEPING_BYTES = 500
+"""What keeping an answer costs besides its body: key, entry, headers."""
 CELL_DEGREES = 0.5
 """Places are rounded to cells of this size (at most 56 km), so that neighbours share answers."""
 
@@ -77,6 +79,7 @@ class Answers:
         self.places: dict[str, Place] = {}
         """By client address as text; see `place`."""
         self.kept = 0
+        self.kept_bytes = 0
         self._settings = settings
         self._limits = settings.limits
         self._locate = locate
@@ -200,17 +203,14 @@ class Answers:
 
     def keep(self, place: Place, key: object, answer: Answer) -> Answer:
         """Remember a finished answer."""
-        if self.kept >= self._settings.most_kept_answers:
-            self._forget()
-        if key not in place.answers:
-            self.kept += 1
+        if self.kept_bytes >= self._settings.most_kept_bytes:
+            for each in self._shared.values():
+                each.answers.clear()
+            self.kept = self.kept_bytes = 0
         place.answers[key] = answer
+        self.kept += 1
+        self.kept_bytes += len(answer.body) + KEEPING_BYTES
         return answer
-
-    def _forget(self) -> None:
-        for place in self._shared.values():
-            place.answers.clear()
-        self.kept = 0
 
     def _pathways(self, place: Place, title: CompiledTitle, session: Session) -> list[Pathway]:
         choice = choose(self.compiled, place.class_no, title, place.location, self._limits, session)

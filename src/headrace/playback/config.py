@@ -53,7 +53,7 @@ class AnswerSettings:
     ttl_s: int
     slow_ratio: float
     public_url: str
-    most_kept_answers: int
+    most_kept_bytes: int
 
     @property
     def limits(self) -> Limits:
@@ -162,7 +162,7 @@ def _check_ranges(config: PlaybackConfig, source: str) -> None:
         ("answers.distance_step_km", answers.distance_step_km, 0.001, 25_000),
         ("answers.ttl_s", answers.ttl_s, 1, 86_400),
         ("answers.slow_ratio", answers.slow_ratio, 0, 100),
-        ("answers.most_kept_answers", answers.most_kept_answers, 1, 100_000_000),
+        ("answers.most_kept_bytes", answers.most_kept_bytes, 1, 2**40),
         ("limits.per_client_per_10s", limits.per_client_per_10s, 0, 1_000_000_000),
         ("limits.overload_lag_s", limits.overload_lag_s, 0.01, 3600),
         ("limits.url_bytes", limits.url_bytes, 256, 65_536),

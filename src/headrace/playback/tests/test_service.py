@@ -1,0 +1,319 @@
+"""Requests to answers, without a web server: players, redirects, operators, and hostile input."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.base.clock import ManualClock
+from headrace.fleet.model import AdminState, HealthState
+from headrace.playback.adapters.tally import TallyFolder
+from headrace.playback.answers import Answers
+from headrace.playback.counters import Counters
+from headrace.playback.service import PlaybackService
+from headrace.playback.testing import FakeReply, FakeScope, make_config
+from headrace.steering.compile import compile_snapshot
+from headrace.steering.model import SteeringSnapshot
+from headrace.steering.rank import Location
+from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
+
+TITLES = [make_title("film"), make_title("other")]
+HELD = files_of(TITLES)
+SITES = [make_site("near", "192.0.2.0/24"), make_site("wide", "0.0.0.0/0", "::/0")]
+FLEET = [make_appliance("a", "near", HELD), make_appliance("b", "near", HELD), make_appliance("c", "wide", HELD)]
+SNAPSHOT = make_snapshot(SITES, FLEET, TITLES, version=3)
+SHA = TITLES[0].files[0].sha256
+FILE = f"/f/{SHA[:2]}/{SHA}.mp4"
+
+
+class Node:
+    """A service with a snapshot, asked without a network."""
+
+    def __init__(self, tmp: Path, extra: str = "", token: str = "") -> None:
+        self.config = make_config(extra)
+        self.clock = ManualClock(SNAPSHOT.built_at_s + 4)
+        self.counters = Counters()
+        self.service = PlaybackService(self.config, self.clock, self.counters, TallyFolder(tmp), token)
+
+    def install(self, snapshot: SteeringSnapshot = SNAPSHOT, *, locate: object = None) -> "Node":
+        self.service.install(Answers(compile_snapshot(snapshot), self.config.answers, locate, retry_after_s=60))
+        return self
+
+    async def ask(self, path: str, query: str = "", **changes: object) -> FakeReply:
+        reply = FakeReply()
+        await self.service.handle(FakeScope(path=path, query_string=query, **changes), reply)
+        return reply
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path).install()
+
+
+def order_of(playlist: bytes) -> list[str]:
+    lines = [line for line in playlist.decode().splitlines() if line.startswith("#EXT-X-STREAM-INF")]
+    return list(dict.fromkeys(line.partition('PATHWAY-ID="')[2].partition('"')[0] for line in lines))
+
+
+async def test_master(node: Node) -> None:
+    reply = await node.ask("/v1/titles/film/master.m3u8")
+    assert (reply.status, reply.header("content-type")) == (200, "application/vnd.apple.mpegurl")
+    assert set(order_of(reply.body)[:2]) == {"a", "b"}
+    assert order_of(reply.body)[2:] == ["c", "_origin"]
+    assert reply.header("headrace-snapshot") == "version=3; age=4"
+    assert reply.header("cache-control") == "no-store"
+    assert reply.header("access-control-allow-origin") == "*"
+    assert b'SERVER-URI="../../steering/hls/film?p=' in reply.body
+
+
+async def test_an_answer_is_made_once_for_a_place(node: Node) -> None:
+    first = await node.ask("/v1/titles/film/master.m3u8")
+    second = await node.ask("/v1/titles/film/master.m3u8", client="192.0.2.77:1")
+    elsewhere = await node.ask("/v1/titles/film/master.m3u8", client="198.51.100.1:1")
+    assert first.body is second.body
+    assert order_of(elsewhere.body) == ["c", "_origin"]
+
+
+async def test_the_mpd_points_to_this_node_by_an_absolute_url(node: Node, tmp_path: Path) -> None:
+    reply = await node.ask("/v1/titles/film/manifest.mpd")
+    assert b">http://steer.example:8500/v1/steering/dash/film?p=" in reply.body
+    hostile = await node.ask("/v1/titles/film/manifest.mpd", header_lines=(("host", 'x"><script>'),))
+    assert b"script" not in hostile.body
+    fixed = Node(tmp_path, "[answers]\npublic_url = 'https://steer.example/'").install()
+    assert b">https://steer.example/v1/steering/dash/film?p=" in (await fixed.ask("/v1/titles/film/manifest.mpd")).body
+
+
+async def test_steering_manifest_of_a_running_session(node: Node) -> None:
+    playlist = await node.ask("/v1/titles/film/master.m3u8")
+    query = playlist.body.decode().partition("hls/film?")[2].partition('"')[0]
+    current = order_of(playlist.body)[0]
+    fast = await node.ask("/v1/steering/hls/film", f"{query}&_HLS_pathway={current}&_HLS_throughput=20000000")
+    assert json.loads(fast.body)["PATHWAY-PRIORITY"] == order_of(playlist.body)
+    slow = await node.ask("/v1/steering/hls/film", f"{query}&_HLS_pathway={current}&_HLS_throughput=20000")
+    assert json.loads(slow.body)["PATHWAY-PRIORITY"][-2:] == [current, "_origin"]
+    again = await node.ask("/v1/steering/hls/film", f"{query}&_HLS_pathway={current}&_HLS_throughput=20000001")
+    assert again.body is fast.body
+
+
+async def test_a_dead_appliance_leaves_and_a_new_one_joins_a_running_session(node: Node) -> None:
+    playlist = await node.ask("/v1/titles/film/master.m3u8")
+    query = playlist.body.decode().partition("hls/film?")[2].partition('"')[0]
+    dead = replace(FLEET[0], health=replace(HEALTHY, state=HealthState.LOST))
+    new = make_appliance("new", "near", HELD)
+    node.install(replace(SNAPSHOT, version=4, appliances=(dead, *FLEET[1:], new)))
+    reply = await node.ask("/v1/steering/hls/film", query)
+    manifest = json.loads(reply.body)
+    assert "a" not in manifest["PATHWAY-PRIORITY"]
+    assert "new" in manifest["PATHWAY-PRIORITY"]
+    assert [one["ID"] for one in manifest["PATHWAY-CLONES"]] == ["new"]
+    assert reply.header("headrace-snapshot").startswith("version=4;")
+
+
+async def test_a_draining_appliance_goes_last_for_running_sessions_and_is_not_in_new_ones(node: Node) -> None:
+    playlist = await node.ask("/v1/titles/film/master.m3u8")
+    query = playlist.body.decode().partition("hls/film?")[2].partition('"')[0]
+    draining = replace(FLEET[0], admin_state=AdminState.DRAINING)
+    node.install(replace(SNAPSHOT, version=4, appliances=(draining, *FLEET[1:])))
+    assert json.loads((await node.ask("/v1/steering/hls/film", query)).body)["PATHWAY-PRIORITY"] == [
+        "b",
+        "c",
+        "a",
+        "_origin",
+    ]
+    assert order_of((await node.ask("/v1/titles/film/master.m3u8")).body) == ["b", "c", "_origin"]
+
+
+async def test_a_withdrawn_title_is_gone_for_sessions_and_unknown_to_others(node: Node) -> None:
+    assert (await node.ask("/v1/steering/dash/gone", "p=a.b&v=12345678")).status == 410
+    assert (await node.ask("/v1/steering/dash/gone")).status == 404
+    assert (await node.ask("/v1/titles/gone/master.m3u8")).status == 404
+
+
+async def test_no_holder_means_the_origin_alone_and_nothing_at_all_503(node: Node) -> None:
+    empty = tuple(replace(one, holdings=files_of([])) for one in FLEET)
+    node.install(replace(SNAPSHOT, appliances=empty))
+    assert order_of((await node.ask("/v1/titles/film/master.m3u8")).body) == ["_origin"]
+    node.install(replace(SNAPSHOT, appliances=empty, origin_url=""))
+    for path in ("/v1/titles/film/master.m3u8", "/v1/titles/film/manifest.mpd", "/v1/steering/hls/film", FILE):
+        reply = await node.ask(path)
+        assert (reply.status, reply.header("retry-after")) == (503, "60")
+        assert json.loads(reply.body)["code"] == "no-pathway"
+
+
+async def test_a_redirect_goes_on_to_the_next_holder_and_ends_at_the_origin(node: Node) -> None:
+    seen: list[str] = []
+    query = ""
+    for _ in range(10):
+        reply = await node.ask(FILE, query)
+        assert reply.status == 302
+        location = reply.header("location")
+        seen.append(location.partition("//")[2].partition(".")[0])
+        if seen[-1] == "origin":
+            break
+        query = f"not={seen[-1]}"
+    assert location == f"http://origin.example{FILE}"
+    assert sorted(seen) == ["a", "b", "c", "origin"]
+    assert seen[2:] == ["c", "origin"]
+
+
+async def test_a_redirect_never_goes_back(node: Node) -> None:
+    for source in ("a", "b", "c"):
+        assert f"//{source}." not in (await node.ask(FILE, f"not={source}")).header("location")
+    assert "origin" in (await node.ask(FILE, "not=a&not=b&not=c")).header("location")
+    unknown = f"/f/00/{'0' * 64}.mp4"
+    assert (await node.ask(unknown)).status == 404
+
+
+async def test_no_snapshot_yet(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    for path in ("/healthz", "/v1/titles/film/master.m3u8", "/v1/steering/hls/film", FILE):
+        reply = await node.ask(path)
+        assert (reply.status, reply.header("retry-after")) == (503, "60")
+    assert (await node.ask("/nonsense")).status == 404
+
+
+async def test_other_methods(node: Node) -> None:
+    head = await node.ask("/v1/titles/film/master.m3u8", method="HEAD")
+    body = (await node.ask("/v1/titles/film/master.m3u8")).body
+    assert (head.status, head.body, head.header("content-length")) == (200, b"", str(len(body)))
+    preflight = await node.ask("/v1/steering/hls/film", method="OPTIONS")
+    assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, "*")
+    assert (await node.ask("/v1/steering/hls/film", method="POST")).status == 405
+
+
+async def test_addresses_from_proxies_only_when_trusted(tmp_path: Path) -> None:
+    lines = (("host", "x"), ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.5"))
+    plain = Node(tmp_path).install()
+    trusting = Node(tmp_path, "[clients]\ntrusted_proxies = ['198.51.100.0/24']").install()
+    path = "/v1/titles/film/master.m3u8"
+    asked = {"client": "198.51.100.1:9", "header_lines": lines}
+    assert order_of((await plain.ask(path, **asked)).body) == ["c", "_origin"]
+    assert set(order_of((await trusting.ask(path, **asked)).body)[:2]) == {"a", "b"}
+    asked["client"] = "198.18.0.1:9"
+    assert order_of((await trusting.ask(path, **asked)).body) == ["c", "_origin"]
+    asked = {"client": "[::ffff:198.51.100.1]:9", "header_lines": (("x-forwarded-for", "bogus"),)}
+    assert (await trusting.ask(path, **asked)).status == 200
+
+
+async def test_forwarded_and_its_scheme(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[clients]\ntrusted_proxies = ['198.51.100.1']\naddress_header = 'forwarded'").install()
+    lines = (("forwarded", "for=192.0.2.9;proto=https"), ("x-forwarded-proto", "https"), ("host", "s.example"))
+    reply = await node.ask("/v1/titles/film/manifest.mpd", client="198.51.100.1:9", header_lines=lines)
+    assert b">https://s.example/v1/" in reply.body
+    assert reply.body.index(b'serviceLocation="a"') < reply.body.index(b'serviceLocation="c"')
+
+
+async def test_a_known_place_ranks_by_distance(tmp_path: Path) -> None:
+    sites = [
+        make_site("paris", "0.0.0.0/0", latitude_deg=48.9, longitude_deg=2.4),
+        make_site("tokyo", "0.0.0.0/0", latitude_deg=35.7, longitude_deg=139.7),
+    ]
+    fleet = [make_appliance("p", "paris", HELD), make_appliance("t", "tokyo", HELD)]
+    places = {"192.0.2.1": Location(latitude_deg=34.7, longitude_deg=135.5)}
+    node = Node(tmp_path).install(make_snapshot(sites, fleet, TITLES), locate=places.get)
+    path = "/v1/titles/film/master.m3u8"
+    assert order_of((await node.ask(path)).body) == ["t", "p", "_origin"]
+    assert (await node.ask(path)).body is (await node.ask(path)).body
+
+
+async def test_explain_is_for_this_machine_or_for_a_token(tmp_path: Path, node: Node) -> None:
+    query = "client=192.0.2.1&title=film"
+    assert (await node.ask("/v1/explain", query)).status == 403
+    reply = await node.ask("/v1/explain", query, client="127.0.0.1:9")
+    assert [row["appliance_id"] for row in json.loads(reply.body)["appliances"] if row["rank"]][2:] == ["c"]
+    proxied = (("x-forwarded-for", "127.0.0.1"),)
+    assert (await node.ask("/v1/explain", query, client="127.0.0.1:9", header_lines=proxied)).status == 403
+    guarded = Node(tmp_path, token="secret").install()
+    assert (await guarded.ask("/v1/explain", query, client="127.0.0.1:9")).status == 401
+    right = (("authorization", "Bearer secret"),)
+    assert (await guarded.ask("/v1/explain", query, header_lines=right)).status == 200
+    wrong = (("authorization", "Bearer s\u00e9cret"),)
+    assert (await guarded.ask("/metrics", header_lines=wrong)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("client=nonsense&title=film", 400), ("client=192.0.2.1&title=gone", 404), ("", 404), ("&" * 99, 400)],
+)
+async def test_explain_refuses_clearly(node: Node, query: str, status: int) -> None:
+    assert (await node.ask("/v1/explain", query, client="[::1]:9")).status == status
+
+
+async def test_metrics_count_answers(node: Node) -> None:
+    await node.ask("/v1/titles/film/master.m3u8")
+    await node.ask("/v1/titles/film/master.m3u8")
+    text = (await node.ask("/metrics", client="127.0.0.1:9")).body.decode()
+    assert 'headrace_steering_answers_total{kind="master",reason="pathways",status="200"} 2.0' in text
+    assert "headrace_steering_snapshot_age_seconds 4.0" in text
+
+
+async def test_too_many_and_overload(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[limits]\nper_client_per_10s = 2\nretry_after_s = 7").install()
+    path = "/v1/steering/hls/film"
+    assert [(await node.ask(path)).status for _ in range(3)] == [200, 200, 429]
+    reply = await node.ask(path)
+    assert (reply.header("retry-after"), json.loads(reply.body)["code"]) == ("7", "too-many-requests")
+    assert (await node.ask(path, client="192.0.2.200:1")).status == 200
+    assert (await node.ask("/v1/titles/film/master.m3u8")).status == 200
+    node.clock.advance(10)
+    node.service.new_second()
+    assert (await node.ask(path)).status == 200
+    node.service.is_overloaded = True
+    assert (await node.ask(path, client="192.0.2.201:1")).status == 429
+    assert (await node.ask("/v1/titles/film/master.m3u8")).status == 200
+
+
+async def test_too_long(node: Node) -> None:
+    for path, query in ((f"/v1/titles/{'x' * 65_000}/master.m3u8", ""), ("/v1/steering/hls/film", "p=" + "a" * 9000)):
+        reply = await node.ask(path, query)
+        assert (reply.status, json.loads(reply.body)["code"]) == (414, "uri-too-long")
+
+
+async def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[answers]\nmost_kept_bytes = 8_000").install()
+    bodies = []
+    for port in range(20):
+        lines = (("host", f"h{port}.example"),)
+        bodies.append((await node.ask("/v1/titles/film/manifest.mpd", header_lines=lines)).body)
+        assert node.service.answers is not None
+        assert node.service.answers.kept_bytes <= 8_000 + len(bodies[-1])
+        assert node.service.answers.kept <= 3
+    assert len(set(bodies)) == 20
+
+
+async def test_age_goes_on_without_new_snapshots(node: Node) -> None:
+    node.clock.advance(3600)
+    node.service.new_second()
+    reply = await node.ask("/v1/titles/film/master.m3u8")
+    assert reply.header("headrace-snapshot") == "version=3; age=3604"
+    assert json.loads((await node.ask("/healthz")).body) == {
+        "status": "ok",
+        "snapshot_version": 3,
+        "snapshot_age_s": 3604.0,
+    }
+
+
+PATHS = st.sampled_from(
+    ["/v1/titles/film/master.m3u8", "/v1/titles/film/manifest.mpd", "/v1/steering/hls/film", "/v1/steering/dash/film"]
+)
+QUERIES = st.builds("p={}&v={}&_HLS_pathway={}&_HLS_throughput={}".format, *[st.text(max_size=9)] * 4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(
+    path=PATHS | st.sampled_from([FILE, "/v1/explain"]) | st.text(max_size=80),
+    query=st.text(max_size=120) | QUERIES,
+    host=st.text(max_size=40),
+    forwarded=st.text(max_size=60),
+)
+async def test_no_request_is_answered_with_500(
+    tmp_path: Path, path: str, query: str, host: str, forwarded: str
+) -> None:
+    node = Node(tmp_path, "[clients]\ntrusted_proxies = ['127.0.0.1']").install()
+    lines = (("host", host), ("x-forwarded-for", forwarded))
+    reply = await node.ask(path, query, client="127.0.0.1:1", header_lines=lines)
+    assert reply.status in (200, 302, 400, 403, 404, 410)
+    assert all("\n" not in value and "\r" not in value for _, value in reply.headers)
