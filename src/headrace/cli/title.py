@@ -10,9 +10,12 @@ from headrace.base.ids import title_id
 from headrace.base.units import show_bps, show_bytes, show_duration
 from headrace.catalog.model import Rendition, TrackKind
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out
+from headrace.wire.client import ControlClient
 from headrace.wire.codec import encode
 from headrace.wire.operator import TitleView
 
+PAGE = 1_000
+_Page = tuple[TitleView, ...]
 TitleArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the title.")]
 
 
@@ -30,12 +33,9 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
 
     Example: [bold]headrace title list[/]
     """
-    shape = tuple[TitleView, ...]
-    views: tuple[TitleView, ...] = ask_control(
-        lambda client: client.call("GET", "/v1/titles", answer=shape), control=control, token_file=token_file, ca=ca
-    )
+    views = ask_control(_all, control=control, token_file=token_file, ca=ca)
     if as_json:
-        typer.echo(encode(views, shape).decode())
+        typer.echo(encode(views, _Page).decode())
         return
     table = Table("title", "name", "version", "length", "size", "renditions", "holders", "published", box=None)
     for view in views:
@@ -50,6 +50,18 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
             _moment(view.published_at_s),
         )
     out.print(table if views else "no titles yet: publish one with [bold]headrace publish VIDEO --title ID[/]")
+
+
+async def _all(client: ControlClient) -> tuple[TitleView, ...]:
+    views: tuple[TitleView, ...] = ()
+    while True:
+        after = {"after": views[-1].title.title_id} if views else {}
+        page: tuple[TitleView, ...] = await client.call(
+            "GET", "/v1/titles", answer=_Page, params={"limit": str(PAGE), **after}
+        )
+        views += page
+        if len(page) < PAGE:
+            return views
 
 
 def _show(

@@ -55,7 +55,7 @@ class ByteStore(Protocol):
 class TitleRegistry(Protocol):
     """The titles that the control plane knows."""
 
-    async def check(self) -> None:
+    async def check(self, title_id: TitleId) -> None:
         """See whether the registry answers and would let us register; raises the errors of `wire`."""
         ...
 

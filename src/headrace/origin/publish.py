@@ -73,7 +73,7 @@ async def publish(job: Job, config: PublishConfig, ports: Ports, watch: Watch) -
     """
     run = _Run(job, config, ports, watch)
     files = list_source(job.source)
-    await ports.registry.check()
+    await ports.registry.check(job.title_id)
     await ports.store.check()
     digest = await run.digest(files)
     if (done := await run.registered(digest)) is not None:

@@ -42,7 +42,7 @@ class MemoryRegistry:
         self.titles: dict[TitleId, TitleView] = {}
         self.last_versions: dict[TitleId, int] = {}
 
-    async def check(self) -> None:
+    async def check(self, title_id: TitleId) -> None:
         return
 
     async def find(self, title_id: TitleId) -> TitleView | None:

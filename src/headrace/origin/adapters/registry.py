@@ -3,7 +3,7 @@
 from headrace.base.ids import TitleId
 from headrace.origin.errors import TitleConflictError
 from headrace.wire.client import ControlClient
-from headrace.wire.errors import ConflictError, NotFoundError
+from headrace.wire.errors import ConflictError, NotFoundError, RefusedError
 from headrace.wire.operator import TitleRegistration, TitleView
 
 
@@ -13,8 +13,13 @@ class ControlRegistry:
     def __init__(self, client: ControlClient) -> None:
         self._client = client
 
-    async def check(self) -> None:
-        await self._client.call("GET", "/v1/titles", answer=tuple[TitleView, ...])
+    async def check(self, title_id: TitleId) -> None:
+        """The API proves the caller before it reads a body: an empty registration tells whether ours may come."""
+        try:
+            await self._client.raw("PUT", f"/v1/titles/{title_id}", content=b"{}")
+        except RefusedError as error:
+            if error.status not in {400, 422}:
+                raise
 
     async def find(self, title_id: TitleId) -> TitleView | None:
         try:

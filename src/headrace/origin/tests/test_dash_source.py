@@ -35,7 +35,10 @@ def paths(pieces) -> list[str]:
 
 
 def test_numbered_segments():
-    inner = '<SegmentTemplate timescale="1000" duration="20000" initialization="$RepresentationID$/i.mp4" media="$RepresentationID$/$Number%03d$.m4s" startNumber="5"/>'
+    inner = (
+        '<SegmentTemplate timescale="1000" duration="20000" initialization="$RepresentationID$/i.mp4" '
+        'media="$RepresentationID$/$Number%03d$.m4s" startNumber="5"/>'
+    )
     (track,) = read(mpd(video(inner)))
     assert paths(track.pieces) == ["v1/i.mp4", "v1/005.m4s", "v1/006.m4s", "v1/007.m4s", "v1/008.m4s"]
     assert (track.kind, track.duration_s, track.bandwidth_bps) == (TrackKind.VIDEO, 60.5, 500_000)
@@ -47,8 +50,7 @@ def test_segments_of_a_timeline():
         '<S t="0" d="40" r="1"/><S d="20"/><S d="250" r="-1"/></SegmentTimeline></SegmentTemplate>'
     )
     (track,) = read(mpd(video(inner)))
-    assert paths(track.pieces) == [f"{time}-500000-$.m4s" for time in (0, 40, 80, 100, 350, 600)][: len(track.pieces)]
-    assert len(track.pieces) == 6
+    assert paths(track.pieces) == [f"{time}-500000-$.m4s" for time in (0, 40, 80, 100, 350, 600)]
 
 
 def test_a_single_file_and_listed_ranges():

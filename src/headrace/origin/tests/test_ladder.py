@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.origin.config import default_settings, parse_publish_config
+from headrace.origin.config import parse_publish_config
 from headrace.origin.ladder import choose_rungs
 from headrace.origin.model import VideoTrack
 
@@ -66,7 +66,3 @@ def test_rules_that_every_ladder_keeps(width, height, table):
         assert max(rung.out_width, rung.out_height) <= max(2, width, height)
         assert rung.max_bps >= 1
     assert rungs[-1].height * 1.1 + 2 >= min(width, height), "the best rendition is near the source"
-
-
-def test_defaults_list_every_key():
-    assert "segment_s" in default_settings()

@@ -10,15 +10,8 @@ from headrace.origin.languages import language_tag
 @pytest.mark.parametrize(
     ("text", "tag"),
     [
-        *(
-            ("eng", "en"),
-            ("fra", "fr"),
-            ("fre", "fr"),
-            ("pt-BR", "pt-BR"),
-            ("por_BR", "pt-BR"),
-            ("zho-Hant", "zh-Hant"),
-        ),
-        *(("", "und"), ("und", "und"), ("gsw", "gsw"), ("EN", "en"), ("nonsense!", "und"), ("x", "und")),
+        *(("eng", "en"), ("fra", "fr"), ("fre", "fr"), ("pt-BR", "pt-BR"), ("por_BR", "pt-BR"), ("gsw", "gsw")),
+        *(("", "und"), ("und", "und"), ("EN", "en"), ("nonsense!", "und"), ("x", "und"), ("zho-Hant", "zh-Hant")),
     ],
 )
 def test_tags(text, tag):
