@@ -24,6 +24,12 @@ FILES = [file_of(number + 1, body, title=f"film{number // 4}") for number, body 
 COMMAND = [sys.executable, "-c", "from headrace.cli.main import main; main()", "agent"]
 
 
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 class Bed:
     """An appliance as a process."""
 
@@ -32,22 +38,20 @@ class Bed:
         self.control, self.origin = FakeControl(), FakeSource()
         self.disks = [folder / "d0", folder / "d1"]
         self.config = folder / "agent.toml"
-        self.url = ""
+        self.url = self.metrics = ""
         self.http = httpx.AsyncClient(timeout=5, trust_env=False)
         (folder / "join").write_text("join-1")
         for file, body in zip(FILES, BODIES, strict=True):
             self.origin.put(file, body)
 
     def configure(self, control_url: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address, self.metrics = free_address(), free_address()
         self.url = f"http://{address}"
         folders = ", ".join(f'"{disk}"' for disk in self.disks)
         self.config.write_text(
             f'[appliance]\nid = "a1"\ncontent_url = "{self.url}"\nstate = "{self.state}"\n'
             f'[control]\nurls = ["{control_url}"]\njoin_token_file = "{self.folder}/join"\nretry_most_s = 0.3\n'
-            f'[metrics]\nlisten = ""\n'
+            f'[metrics]\nlisten = "{self.metrics}"\n'
             f'[nginx]\nlisten = ["{address}"]\nworkers = 1\nstop_timeout_s = 1.0\n'
             f"[fill]\nrange_bytes = 262144\nturn_interval_s = 0.05\nsource_retry_s = 0.1\nsource_retry_most_s = 0.3\n"
             f"[store]\nfolders = [{folders}]\nreserve_bytes = 0\ncheck_interval_s = 0.2\nretry_interval_s = 0.3\n"
@@ -112,6 +116,11 @@ async def test_serves_what_it_filled_and_stops_cleanly(bed: Bed) -> None:
             assert answer.content == body
         stranger = await bed.get(file_of(99, b"not held"))
         assert stranger.status_code == 302
+        await bed.until(
+            lambda: bed.control.last is not None and bed.control.last.report.load.requests_per_s > 0, "load"
+        )
+        metrics = (await bed.http.get(f"http://{bed.metrics}/metrics")).text
+        assert f"headrace_appliance_holdings_files {len(FILES)}.0" in metrics
         second = await asyncio.create_subprocess_exec(
             *COMMAND, "--config", str(bed.config), stderr=asyncio.subprocess.PIPE
         )

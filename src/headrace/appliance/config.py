@@ -86,6 +86,16 @@ class NginxOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Bounds of the access log."""
+
+    rotate_bytes: int
+    rotate_s: float
+    keep_bytes: int
+    keep_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
     """Where Prometheus may ask."""
 
@@ -101,6 +111,7 @@ class AgentConfig:
     store: StoreSettings
     fill: FillSettings
     nginx: NginxOptions
+    log: LogSettings
     metrics: MetricsSettings
 
     @property
@@ -183,6 +194,8 @@ def _check_numbers(config: AgentConfig, source: str) -> None:
         "fill.source_retry_s": config.fill.source_retry_s,
         "fill.source_retry_most_s": config.fill.source_retry_most_s,
         "fill.turn_interval_s": config.fill.turn_interval_s,
+        "log.rotate_bytes": config.log.rotate_bytes,
+        "log.rotate_s": config.log.rotate_s,
     }
     not_negative = {
         "store.reserve_bytes": config.store.reserve_bytes,
@@ -190,6 +203,8 @@ def _check_numbers(config: AgentConfig, source: str) -> None:
         "store.verify_pause_s": config.store.verify_pause_s,
         "fill.least_source_bps": config.fill.least_source_bps,
         "fill.delete_grace_s": config.fill.delete_grace_s,
+        "log.keep_bytes": config.log.keep_bytes,
+        "log.keep_s": config.log.keep_s,
         "nginx.workers": config.nginx.workers,
         "nginx.stop_timeout_s": config.nginx.stop_timeout_s,
     }

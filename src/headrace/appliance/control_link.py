@@ -28,7 +28,7 @@ from headrace.wire.agent import (
     PlanUpdate,
 )
 from headrace.wire.client import ControlClient
-from headrace.wire.errors import UnauthorizedError
+from headrace.wire.errors import ConflictError, UnauthorizedError
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class ControlLink:
         self._client.token = token
         try:
             answer = await self._client.call("POST", "/v1/enrol", body=request, answer=EnrolAnswer)
-        except UnauthorizedError as error:
+        except (UnauthorizedError, ConflictError) as error:
             raise JoinRefusedError(f"the control plane refused the join token: {error}") from error
         self._use(Credential(token=answer.credential, joined_by=digest_of(token)))
         event(_log, "enrolled", appliance=answer.appliance_id, site=answer.site_id)

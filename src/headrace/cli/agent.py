@@ -5,17 +5,22 @@ import dataclasses
 import os
 import signal
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from headrace.appliance.adapters.log_rotation import LogLimits, LogRotation
+from headrace.appliance.adapters.metrics_http import MetricsServer
 from headrace.appliance.adapters.nginx import NginxSupervisor, Watch
 from headrace.appliance.adapters.nginx_binary import NginxBinary
-from headrace.appliance.agent import Agent
+from headrace.appliance.adapters.server_usage import ServerUsage
 from headrace.appliance.assembly import only_agent, open_agent, open_ledger
 from headrace.appliance.config import AgentConfig, read_config
 from headrace.appliance.errors import JoinRefusedError
+from headrace.appliance.log_reader import LoadMeter
+from headrace.appliance.metrics import exposition
 from headrace.appliance.nginx_conf import render_nginx_conf
 from headrace.appliance.web_settings import nginx_settings
 from headrace.base.clock import SystemClock
@@ -24,7 +29,6 @@ from headrace.base.logs import set_up_logging
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.cli.console import AsJson, out
-from headrace.fleet.model import LoadReport
 
 
 def register(app: typer.Typer) -> None:
@@ -67,11 +71,6 @@ def _read(path: Path) -> AgentConfig:
     return read_config(text, source=str(path))
 
 
-class _Unmeasured:
-    def load(self) -> LoadReport:
-        return LoadReport()
-
-
 def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         web = dataclasses.replace(nginx_settings(settings), run_folder=folder, access_log=f"{folder}/access.log")
@@ -101,10 +100,24 @@ async def _serve(settings: AgentConfig) -> None:
     clock, rng = SystemClock(), make_rng(f"{settings.appliance.id} {os.getpid()}")
     watch = Watch(stop_timeout_s=settings.nginx.stop_timeout_s)
     web = NginxSupervisor(nginx_settings(settings), clock=clock, rng=rng, binary=settings.nginx.binary, watch=watch)
+    run_folder = settings.state / "nginx"
+    meter = LoadMeter(
+        run_folder / "access.log",
+        usage=ServerUsage(web.processes, settings.nginx.listen + settings.nginx.tls_listen),
+        rotation=LogRotation(run_folder, web.reopen_logs, LogLimits(**dataclasses.asdict(settings.log))),
+        clock=clock,
+        rng=rng,
+    )
     with open_ledger(settings.state) as ledger:
-        async with open_agent(settings, ledger=ledger, web=web, load=_Unmeasured(), clock=clock, rng=rng) as agent:
+        async with open_agent(settings, ledger=ledger, web=web, load=meter, clock=clock, rng=rng) as agent:
+            works = {"agent": agent.run(), "load": meter.run()}
+            if settings.metrics.listen:
+                metrics = MetricsServer(
+                    settings.metrics.listen, lambda: exposition(agent.status(), meter.traffic), clock=clock
+                )
+                works["metrics"] = metrics.run()
             try:
-                await _until_told_to_end(agent)
+                await _until_told_to_end(works)
             except JoinRefusedError:
                 await web.stop()
                 raise
@@ -112,14 +125,16 @@ async def _serve(settings: AgentConfig) -> None:
         await web.stop()
 
 
-async def _until_told_to_end(agent: Agent) -> None:
-    """Run the agent until SIGTERM or Ctrl-C; its own end is an error, and raised."""
+async def _until_told_to_end(works: dict[str, Coroutine[Any, Any, None]]) -> None:
+    """Run all of it until SIGTERM or Ctrl-C; the end of a part is an error, and raised."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with Tasks() as tasks:
-        work = tasks.spawn("agent", agent.run())
+        for name, work in works.items():
+            tasks.spawn(name, work)
         waiting = tasks.spawn("signal", told.wait())
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work
+        failing = tasks.spawn("failure", tasks.until_first_failure())
+        await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            await failing
