@@ -28,7 +28,7 @@ class SourceSkip(StrEnum):
     NOT_HEALTHY = "not-healthy"
     HOLDS_NOTHING = "holds-nothing"
     ENOUGH_OF_SITE = "enough-of-site"
-    """Another appliance of the same other site stands for it."""
+    """Others of the same site stand for it."""
     OUTRANKED = "outranked"
     """Good, but enough nearer ones were found."""
 
@@ -63,6 +63,11 @@ class RankedSources:
 
     sources: tuple[FillSource, ...]
     skipped: Mapping[ApplianceId, SourceSkip]
+    """Of the sites that were looked at; the farther ones were not, and `reason` says so."""
+
+    def reason(self, appliance_id: ApplianceId) -> SourceSkip:
+        """Why an appliance is not among the sources."""
+        return self.skipped.get(appliance_id, SourceSkip.OUTRANKED)
 
 
 def rank_sources(
@@ -82,12 +87,15 @@ def rank_sources(
     limits = limits or SourceLimits()
     chosen: list[FillSource] = []
     skipped: dict[ApplianceId, SourceSkip] = {}
+    # One place is kept for another site: peers often wait for the same new files.
+    most_peers = max(1, limits.most - 1) if near else limits.most
     for site_id in (own.site_id, *near[: limits.most_sites]):
+        if len(chosen) >= limits.most:
+            break
         is_own = site_id == own.site_id
         kind = SourceKind.PEER if is_own else SourceKind.TIER
-        left_of_site = limits.most if is_own else limits.per_site
-        candidates = by_site.get(site_id, ())
-        for candidate in _spread(own, candidates) if len(chosen) < limits.most else candidates:
+        left_of_site = most_peers if is_own else limits.per_site
+        for candidate in _spread(own, by_site.get(site_id, ())):
             skip = _why_not(own, candidate, left_of_site, limits.most - len(chosen))
             if skip is not None:
                 skipped[candidate.appliance_id] = skip
@@ -122,15 +130,20 @@ def distance_km(one: Site, other: Site) -> float:
 
 
 def _why_not(own: Candidate, candidate: Candidate, left_of_site: int, left: int) -> SourceSkip | None:
-    reasons = (
-        (candidate.appliance_id == own.appliance_id, SourceSkip.IS_ITSELF),
-        (candidate.admin_state is not AdminState.ENABLED, SourceSkip.NOT_ENABLED),
-        (candidate.health_state is not HealthState.HEALTHY, SourceSkip.NOT_HEALTHY),
-        (candidate.held_files == 0, SourceSkip.HOLDS_NOTHING),
-        (left <= 0, SourceSkip.OUTRANKED),
-        (left_of_site <= 0, SourceSkip.ENOUGH_OF_SITE),
-    )
-    return next((skip for is_so, skip in reasons if is_so), None)
+    skip: SourceSkip | None = None
+    if candidate.appliance_id == own.appliance_id:
+        skip = SourceSkip.IS_ITSELF
+    elif candidate.admin_state is not AdminState.ENABLED:
+        skip = SourceSkip.NOT_ENABLED
+    elif candidate.health_state is not HealthState.HEALTHY:
+        skip = SourceSkip.NOT_HEALTHY
+    elif candidate.held_files == 0:
+        skip = SourceSkip.HOLDS_NOTHING
+    elif left <= 0:
+        skip = SourceSkip.OUTRANKED
+    elif left_of_site <= 0:
+        skip = SourceSkip.ENOUGH_OF_SITE
+    return skip
 
 
 def _spread(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -95,7 +95,7 @@ def plan_placement(titles: Iterable[PlacedTitle], rooms: Iterable[Room]) -> Plac
     everything = FileSet(number for title in newest_first for number in title.file_nos)
     all_bytes = sum(title.size_bytes for title in newest_first)
     plans: dict[ApplianceId, AppliancePlan] = {}
-    sets: dict[tuple[int, ...], FileSet] = {}
+    offers, sets = _offers(newest_first), dict[tuple[int, ...], FileSet]()
     for room in rooms:
         if all_bytes <= room.usable_bytes - room.reserve_bytes or (
             all_bytes <= room.usable_bytes and room.planned == everything
@@ -104,28 +104,51 @@ def plan_placement(titles: Iterable[PlacedTitle], rooms: Iterable[Room]) -> Plac
                 appliance_id=room.appliance_id, files=everything, total_bytes=all_bytes, skipped=()
             )
         else:
-            plans[room.appliance_id] = _plan_tight(newest_first, room, sets)
+            plans[room.appliance_id] = _plan_tight(offers, room, sets)
     return PlacementPlan(plans=plans)
 
 
-def _plan_tight(titles: Sequence[PlacedTitle], room: Room, sets: dict[tuple[int, ...], FileSet]) -> AppliancePlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Offer:
+    """A title with what every tight room asks of it, made once for all rooms."""
+
+    title: PlacedTitle
+    files: FileSet
+    no_room: Skipped
+    too_large: Skipped
+
+
+def _offers(titles: Sequence[PlacedTitle]) -> list[_Offer]:
+    return [
+        _Offer(
+            title=title,
+            files=FileSet(title.file_nos),
+            no_room=Skipped(title_id=title.title_id, reason=SkipReason.NO_ROOM),
+            too_large=Skipped(title_id=title.title_id, reason=SkipReason.LARGER_THAN_APPLIANCE),
+        )
+        for title in titles
+    ]
+
+
+def _plan_tight(offers: Sequence[_Offer], room: Room, sets: dict[tuple[int, ...], FileSet]) -> AppliancePlan:
+    """Newest first; `sets` remembers the files of each choice, because similar rooms choose alike."""
     chosen: list[int] = []
     skipped: list[Skipped] = []
     used_bytes = 0
-    for index, title in enumerate(titles):
-        is_planned = bool(title.file_nos) and all(number in room.planned for number in title.file_nos)
-        most_bytes = room.usable_bytes - (0 if is_planned else room.reserve_bytes)
-        if used_bytes + title.size_bytes <= most_bytes:
+    for index, offer in enumerate(offers):
+        after_bytes = used_bytes + offer.title.size_bytes
+        if after_bytes <= room.usable_bytes - room.reserve_bytes or (
+            after_bytes <= room.usable_bytes and offer.files.issubset(room.planned)
+        ):
             chosen.append(index)
-            used_bytes += title.size_bytes
+            used_bytes = after_bytes
         else:
-            is_too_large = title.size_bytes > room.usable_bytes - room.reserve_bytes
-            reason = SkipReason.LARGER_THAN_APPLIANCE if is_too_large else SkipReason.NO_ROOM
-            skipped.append(Skipped(title_id=title.title_id, reason=reason))
+            is_too_large = offer.title.size_bytes > room.usable_bytes - room.reserve_bytes
+            skipped.append(offer.too_large if is_too_large else offer.no_room)
     key = tuple(chosen)
     files = sets.get(key)
     if files is None:
-        files = sets[key] = FileSet(number for index in chosen for number in titles[index].file_nos)
+        files = sets[key] = FileSet(number for index in chosen for number in offers[index].title.file_nos)
     return AppliancePlan(appliance_id=room.appliance_id, files=files, total_bytes=used_bytes, skipped=tuple(skipped))
 
 
@@ -145,9 +168,9 @@ def check_plan(plan: PlacementPlan, titles: Iterable[PlacedTitle], rooms: Iterab
             raise PlacementError(
                 f"plan of {room.appliance_id} takes {one.total_bytes} of {room.usable_bytes} usable bytes"
             )
-        skipped = {left.title_id for left in one.skipped}
-        names = tuple(name for name in by_id if name not in skipped)
-        if names not in whole:
-            whole[names] = FileSet(number for name in names for number in by_id[name].file_nos)
-        if whole[names] != one.files:
+        skipped = tuple(left.title_id for left in one.skipped)
+        if skipped not in whole:
+            names = by_id.keys() - set(skipped)
+            whole[skipped] = FileSet(number for name in names for number in by_id[name].file_nos)
+        if whole[skipped] != one.files:
             raise PlacementError(f"plan of {room.appliance_id} is not the whole of the titles that it does not skip")

@@ -137,3 +137,6 @@ class _Turner:
         if now_s - self._tidied_at_s >= TIDY_S:
             self._tidied_at_s = now_s
             self._store.drop_notes(NOTES, before_s=now_s - TIDY_S)
+            dropped = self._store.drop_events(keep=self._settings.events_kept)
+            if dropped:
+                event(_log, "events_dropped", count=dropped, kept=self._settings.events_kept)

@@ -96,10 +96,18 @@ def test_one_of_each_other_site_and_no_more_than_allowed():
     ranked = rank_sources(OWN, fleet, ("paris", "sydney"), "", SourceLimits(most=3))
     assert len(ranked.sources) == 3
     assert [source.kind for source in ranked.sources] == [SourceKind.PEER, SourceKind.PEER, SourceKind.TIER]
-    assert sorted(ranked.skipped.values()) == [SourceSkip.OUTRANKED, SourceSkip.OUTRANKED]
+    assert list(ranked.skipped.values()) == [SourceSkip.OUTRANKED]
+    assert ranked.reason("far") is SourceSkip.OUTRANKED
     ranked = rank_sources(OWN, fleet, ("paris", "sydney"), "", SourceLimits(most=4))
     assert names(ranked)[3] == "far"
     assert list(ranked.skipped.values()) == [SourceSkip.ENOUGH_OF_SITE]
+
+
+def test_one_place_is_kept_for_another_site():
+    peers = [candidate(f"peer-{number}", "berlin") for number in range(9)]
+    ranked = rank_sources(OWN, by_site(*peers, candidate("near", "paris")), ("paris",), "", SourceLimits(most=3))
+    assert [source.kind for source in ranked.sources] == [SourceKind.PEER, SourceKind.PEER, SourceKind.TIER]
+    assert set(ranked.skipped.values()) == {SourceSkip.ENOUGH_OF_SITE}
 
 
 def test_the_appliances_of_a_site_do_not_all_ask_the_same_peer_first():
@@ -125,8 +133,13 @@ def test_every_candidate_is_a_source_or_has_a_reason(fleet, most, per_site):
     limits = SourceLimits(most=most, per_site=per_site)
     ranked = rank_sources(OWN, by_site(*everyone), ("paris", "sydney"), ORIGIN, limits)
     chosen = {source.appliance_id for source in ranked.sources if source.appliance_id}
-    assert chosen | set(ranked.skipped) == {one.appliance_id for one in everyone}
     assert not chosen & set(ranked.skipped)
+    for one in everyone:
+        is_good = one.admin_state is AdminState.ENABLED and one.health_state is HealthState.HEALTHY and one.held_files
+        reason = ranked.reason(one.appliance_id)
+        enough = (SourceSkip.OUTRANKED, SourceSkip.ENOUGH_OF_SITE)
+        assert one.appliance_id in chosen or not is_good or reason in enough
+        assert is_good or one.appliance_id not in chosen
     assert len(chosen) <= most
     assert names(ranked)[-1] == "origin"
     assert ranked == rank_sources(OWN, by_site(*everyone), ("paris", "sydney"), ORIGIN, limits)

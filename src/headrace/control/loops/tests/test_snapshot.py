@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.catalog.fileset import FileSet
+from headrace.control.loops.reading import Catalog, FleetState
+from headrace.control.loops.snapshot import coarse_bps, compile_snapshot, content_tag, stored
+from headrace.control.loops.testing import make_title
+from headrace.control.model import FleetRow, SetHead, StoredReport, StoredTitle, Versions
+from headrace.fleet.model import HealthState, Site
+from headrace.fleet.testing import make_appliance, make_track
+from headrace.wire.snapshot import unpack_snapshot
+
+ORIGIN = "http://origin.example"
+HELD = FileSet([1, 2])
+ROW = FleetRow(
+    appliance=make_appliance(),
+    version=1,
+    enrolled_at_s=1.0,
+    desired=None,
+    health=make_track().health,
+    health_version=1,
+    health_memory="",
+    report=StoredReport(),
+    holdings=SetHead(version=1, digest=HELD.digest(), count=2, total_bytes=2),
+    plan=SetHead(),
+)
+TITLE = StoredTitle(title=make_title("film"), version=1, published_at_s=1.0, size_bytes=2, file_nos=(1, 2))
+STATE = FleetState(
+    versions=Versions(fleet=1, titles=1, holdings=1, plans=1, events=1),
+    sites=(Site(site_id="s-1"),),
+    rows=(ROW,),
+    holdings={"a-1": HELD},
+    plans={"a-1": FileSet()},
+    held_of_plan={"a-1": 0},
+    catalog=Catalog(titles=(TITLE,), files={}, published=HELD),
+    is_held=False,
+)
+HEALTH, LOADS = {"a-1": ROW.health}, {"a-1": 0.0}
+
+
+def test_what_is_compiled_is_what_steering_reads():
+    snapshot = compile_snapshot(STATE, HEALTH, LOADS, version=7, built_at_s=5.0, origin_url=ORIGIN)
+    kept = stored(snapshot, '"tag"')
+    assert (kept.version, kept.etag) == (7, '"tag"')
+    assert unpack_snapshot(kept.packed) == snapshot
+    assert snapshot.appliances[0].holdings == HELD
+    assert snapshot.titles[0].file_nos == (1, 2)
+
+
+def row_with(**changes):
+    return replace(STATE, rows=(replace(ROW, **changes),))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(STATE, sites=(Site(site_id="s-1", prefixes=("192.0.2.0/24",)),)),
+        replace(STATE, catalog=replace(STATE.catalog, titles=())),
+        replace(STATE, catalog=replace(STATE.catalog, titles=(replace(TITLE, version=2),))),
+        row_with(appliance=replace(ROW.appliance, content_url="http://other.example")),
+        row_with(holdings=replace(ROW.holdings, digest="other")),
+        replace(STATE, rows=()),
+    ],
+)
+def test_the_tag_changes_with_the_content(changed):
+    assert content_tag(changed, HEALTH, LOADS, ORIGIN) != content_tag(STATE, HEALTH, LOADS, ORIGIN)
+
+
+def test_the_tag_changes_with_health_load_and_origin_and_with_nothing_else():
+    tag = content_tag(STATE, HEALTH, LOADS, ORIGIN)
+    assert content_tag(STATE, {"a-1": make_track(HealthState.LOST).health}, LOADS, ORIGIN) != tag
+    assert content_tag(STATE, HEALTH, {"a-1": 1.0}, ORIGIN) != tag
+    assert content_tag(STATE, HEALTH, LOADS, "") != tag
+    other = row_with(report=StoredReport(sequence=9), health_version=9, plan=SetHead(version=9))
+    assert content_tag(replace(other, versions=replace(STATE.versions, fleet=9)), HEALTH, LOADS, ORIGIN) == tag
+
+
+@pytest.mark.parametrize(
+    ("tx_bps", "before_bps", "said_bps"),
+    [(0, None, 0), (26, None, 50), (24, None, 0), (49, 0, 0), (50, 0, 50), (74, 50, 50), (1, 50, 50), (0, 50, 0)],
+)
+def test_load_moves_in_whole_steps(tx_bps, before_bps, said_bps):
+    assert coarse_bps(tx_bps, before_bps, 1000, step_ratio=0.05) == said_bps
+
+
+@given(st.lists(st.floats(0, 1e10), min_size=1, max_size=30))
+def test_load_is_never_a_whole_step_off(loads):
+    said = None
+    for tx_bps in loads:
+        said = coarse_bps(tx_bps, said, 10**10, step_ratio=0.05)
+        assert abs(said - tx_bps) <= 0.05 * 10**10
