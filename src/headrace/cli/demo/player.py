@@ -84,7 +84,7 @@ class CheckingPlayer:
             for item in playlist.playlists
         ]
         session = Session(pathways=_ordered(steering.pathway_id, variants))
-        return session, HlsPlay(self._steer, self._content, session, variants, urljoin(path, steering.server_uri))
+        return session, HlsPlay(self._steer, self._content, session, variants, urljoin(path, steering.uri))
 
     def play_hls(self, title: str) -> Session:
         """Play all of the smallest rendition and verify it."""
