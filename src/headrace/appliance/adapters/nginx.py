@@ -22,7 +22,14 @@ from pathlib import Path
 
 from headrace.appliance.adapters import sockets
 from headrace.appliance.adapters.nginx_binary import NginxBinary, NginxError, first_fault
-from headrace.appliance.adapters.nginx_processes import NginxProcess, find_family, find_processes, look_at
+from headrace.appliance.adapters.nginx_processes import (
+    NginxProcess,
+    Usage,
+    find_family,
+    find_processes,
+    look_at,
+    read_usage,
+)
 from headrace.appliance.errors import ApplianceError
 from headrace.appliance.nginx_conf import NginxSettings, render_nginx_conf, split_address
 from headrace.base.clock import Clock
@@ -79,6 +86,7 @@ class NginxSupervisor:
         self._started_s = self._answered_s = clock.monotonic_s()
         self._next_attempt_s = 0.0
         self._next_probe_s = 0.0
+        self._work: tuple[Usage | None, ...] = ()
 
     def report(self) -> NginxReport:
         """Whether it serves, which build and configuration, how often it had to be started again, the last error."""
@@ -304,14 +312,23 @@ class NginxSupervisor:
                 _send(process, signal.SIGCONT)
 
     async def _probe(self) -> None:
-        """Ask for /healthz; a server that lives but answers nobody for long is killed, and started by the next turn."""
+        """Ask for /healthz. A server that neither answers nor works for long is killed, and started by the next turn.
+
+        One that does not answer but works has more clients than it can take; to kill it would cut those off as well.
+        """
+        now_s = self._clock.monotonic_s()
+        work = tuple(read_usage(pid) for pid in self.processes())
         if await self._answers():
-            self._answered_s = self._clock.monotonic_s()
-            if self._answered_s - self._started_s > _STEADY_S:
+            self._answered_s = now_s
+            if now_s - self._started_s > _STEADY_S:
                 self._failures = 0
-        elif self._clock.monotonic_s() - self._answered_s > self._watch.hung_after_s:
+        elif work != self._work:
+            self._answered_s = now_s
+            event(_log, "nginx_overloaded", level=logging.WARNING)
+        elif now_s - self._answered_s > self._watch.hung_after_s:
             event(_log, "nginx_hung", level=logging.ERROR, after_s=self._watch.hung_after_s)
             await self._end(find_processes(self._folder), signal.SIGKILL, 5.0)
+        self._work = work
 
     async def _answers(self) -> bool:
         is_clear = bool(self._settings.listen)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from headrace.appliance.nginx_conf import NginxBuild, parse_build
 _TIMEOUT_S = 20.0
 """nginx itself tries for 2.5 s to get an address; a name in the configuration may take longer to look up."""
 _MOST_OUTPUT = 2_000
+_PROCESS = re.compile(r"^ *\d+#\d+:(?: \*\d+)?")
 
 
 class NginxError(ApplianceError):
@@ -87,5 +89,5 @@ def first_fault(text: str) -> str:
     """The line in which nginx says why it gave up; '' when there is none."""
     for line in text.splitlines():
         if "[emerg]" in line:
-            return line.partition("[emerg]")[2].partition(": ")[2].strip()[:_MOST_OUTPUT]
+            return _PROCESS.sub("", line.partition("[emerg]")[2]).strip()[:_MOST_OUTPUT]
     return text[:_MOST_OUTPUT]
