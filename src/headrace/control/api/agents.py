@@ -29,8 +29,6 @@ from headrace.wire.codec import decode, encode
 
 router = APIRouter(route_class=GuardedRoute, tags=["agents"])
 
-EXCHANGE_BYTES = 8 * 1024 * 1024
-"""100,000 files scattered at random are about 300 kB of bitmap."""
 _RACES = 5
 
 _REFUSED_ENROLMENTS = {
@@ -75,7 +73,6 @@ def enrol(parts: WithParts, caller: WithCaller, asked: EnrolRequest) -> EnrolAns
 @router.post(
     "/v1/agent/exchange",
     response_model=ExchangeAnswer,
-    max_body_size=EXCHANGE_BYTES,
     openapi_extra={"requestBody": body_of(ExchangeRequest)},
 )
 async def exchange(request: Request, parts: WithParts, caller: WithCaller) -> Response:

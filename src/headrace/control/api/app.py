@@ -12,12 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import __version__
 from headrace.control.api import agents, appliances, sites, titles, tokens, watching
+from headrace.control.api.limits import BodyLimit
 from headrace.control.api.openapi import describe
 from headrace.control.api.parts import Parts
 from headrace.control.api.problems import add_handlers
-
-BODY_BYTES = 64 * 1024
-"""Bound of a body where a route does not say another."""
 
 _ROUTERS = (agents.router, watching.router, sites.router, appliances.router, titles.router, tokens.router)
 
@@ -45,7 +43,6 @@ def make_app(parts: Parts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        max_body_size=BODY_BYTES,
         redirect_slashes=False,
     )
     app.state.parts = parts
@@ -53,6 +50,7 @@ def make_app(parts: Parts) -> FastAPI:
         app.include_router(router)
     add_handlers(app)
     _add_docs(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(_Envelope, parts=parts)
     return app
 

@@ -12,8 +12,6 @@ from headrace.fleet.model import Site
 
 router = APIRouter(route_class=GuardedRoute, tags=["sites"])
 
-SITE_BYTES = 16 * 1024 * 1024
-
 
 @router.get("/v1/sites")
 def list_sites(parts: WithParts) -> tuple[Site, ...]:
@@ -30,7 +28,7 @@ def show_site(parts: WithParts, site_id: str) -> Site:
     return found
 
 
-@router.put("/v1/sites/{site_id}", max_body_size=SITE_BYTES)
+@router.put("/v1/sites/{site_id}")
 def put_site(parts: WithParts, caller: WithCaller, site_id: str, site: Site) -> Site:
     """Create or replace a site."""
     if site.site_id != site_id:

@@ -16,7 +16,6 @@ from headrace.wire.operator import TitleRegistration, TitleView
 
 router = APIRouter(route_class=GuardedRoute, tags=["titles"])
 
-TITLE_BYTES = 16 * 1024 * 1024
 _MOST_FILE_BYTES = 2**53
 
 
@@ -44,7 +43,7 @@ def show_title(parts: WithParts, title_id: str) -> TitleView:
     return _views(parts, (found,))[0]
 
 
-@router.put("/v1/titles/{title_id}", max_body_size=TITLE_BYTES)
+@router.put("/v1/titles/{title_id}")
 def register_title(parts: WithParts, caller: WithCaller, title_id: str, asked: TitleRegistration) -> TitleView:
     """Make a title visible, whole: 409 unless `expected_version` is the version that is there (0: none)."""
     title = asked.title
