@@ -8,7 +8,7 @@ compare-and-set give the order.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -59,9 +59,9 @@ class Database:
         self._relaxed.dispose()
 
 
-def changed_rows(connection: Connection, statement: Executable) -> int:
+def changed_rows(connection: Connection, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
     """Run an INSERT, UPDATE or DELETE and count the rows that it touched: 0 is a lost compare-and-set."""
-    result = cast("CursorResult[Any]", connection.execute(statement))
+    result = cast("CursorResult[Any]", connection.execute(statement, values))
     return int(result.rowcount)
 
 

@@ -1,14 +1,15 @@
 """Sites and appliances in the database: settings, reports, conclusions."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, select, update
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.control.adapters.database import Database, bump, changed_rows, finish, insert_if_absent, put_row
 from headrace.control.adapters.tables import appliances, counters, health, holdings, plan_heads, reports, sites, tokens
-from headrace.control.model import EMPTY_DIGEST, FleetRow, NewEvent, Removal, SetHead, StoredReport
+from headrace.control.model import EMPTY_DIGEST, FleetRow, HealthChange, NewEvent, Removal, SetHead, StoredReport
 from headrace.fleet.model import AdminState, Appliance, ApplianceReport, Health, Site
 from headrace.wire.agent import DesiredState
 from headrace.wire.codec import decode, encode
@@ -57,9 +58,8 @@ class SqlFleet:
         return tuple(_fleet_row(row) for row in rows)
 
     def appliance(self, appliance_id: ApplianceId) -> FleetRow | None:
-        query = _fleet_query().where(appliances.c.appliance_id == appliance_id)
         with self._database.reading() as connection:
-            row = connection.execute(query).mappings().first()
+            row = connection.execute(_ONE_APPLIANCE, {"one": appliance_id}).mappings().first()
         return None if row is None else _fleet_row(row)
 
     def change_appliance(
@@ -85,19 +85,18 @@ class SqlFleet:
         return True
 
     def save_desired(self, appliance_id: ApplianceId, desired: DesiredState, *, expected_version: int) -> bool:
-        mine = (appliances.c.appliance_id == appliance_id) & (appliances.c.desired_version == expected_version)
-        values = {"desired": encode(desired).decode(), "desired_version": desired.version}
         with self._database.writing() as connection:
-            return changed_rows(connection, update(appliances).where(mine).values(**values)) == 1
+            return _write_desired(connection, appliance_id, desired, expected_version)
+
+    def save_desired_all(self, new: Mapping[ApplianceId, DesiredState]) -> frozenset[ApplianceId]:
+        with self._database.writing() as connection:
+            return frozenset(
+                name for name, desired in new.items() if _write_desired(connection, name, desired, desired.version - 1)
+            )
 
     def save_report(
         self, appliance_id: ApplianceId, new: StoredReport, *, expected_boot_id: str, expected_sequence: int
     ) -> bool:
-        mine = (
-            (reports.c.appliance_id == appliance_id)
-            & (reports.c.boot_id == expected_boot_id)
-            & (reports.c.sequence == expected_sequence)
-        )
         values = {
             "boot_id": new.boot_id,
             "sequence": new.sequence,
@@ -106,8 +105,9 @@ class SqlFleet:
             "heard_at_s": new.heard_at_s,
             "body": encode(new.report).decode(),
         }
+        mine = {"one": appliance_id, "old_boot_id": expected_boot_id, "old_sequence": expected_sequence}
         with self._database.writing(is_durable=False) as connection:
-            return changed_rows(connection, update(reports).where(mine).values(**values)) == 1
+            return changed_rows(connection, _NEXT_REPORT, values | mine) == 1
 
     def note_message(self, appliance_id: ApplianceId, *, now_s: float) -> None:
         statement = update(reports).where(reports.c.appliance_id == appliance_id).values(heard_at_s=now_s)
@@ -124,13 +124,27 @@ class SqlFleet:
         event: NewEvent | None = None,
         now_s: float,
     ) -> bool:
-        mine = (health.c.appliance_id == appliance_id) & (health.c.version == expected_version)
-        values = {"version": expected_version + 1, "body": encode(new).decode(), "memory": memory}
+        change = HealthChange(
+            appliance_id=appliance_id, health=new, expected_version=expected_version, memory=memory, event=event
+        )
+        return bool(self.save_health_all([change], now_s=now_s))
+
+    def save_health_all(self, changes: Sequence[HealthChange], *, now_s: float) -> frozenset[ApplianceId]:
+        saved = set()
         with self._database.writing() as connection:
-            if not changed_rows(connection, update(health).where(mine).values(**values)):
-                return False
-            finish(connection, "fleet", event, now_s)
-        return True
+            for one in changes:
+                mine = (health.c.appliance_id == one.appliance_id) & (health.c.version == one.expected_version)
+                values = {
+                    "version": one.expected_version + 1,
+                    "body": encode(one.health).decode(),
+                    "memory": one.memory,
+                }
+                if changed_rows(connection, update(health).where(mine).values(**values)):
+                    finish(connection, None, one.event, now_s)
+                    saved.add(one.appliance_id)
+            if saved:
+                bump(connection, "fleet")
+        return frozenset(saved)
 
     def is_health_held(self) -> bool:
         query = select(counters.c.value).where(counters.c.name == "health_held")
@@ -144,6 +158,14 @@ class SqlFleet:
                 return False
             finish(connection, "fleet", event, now_s)
         return True
+
+
+def _write_desired(
+    connection: Connection, appliance_id: ApplianceId, desired: DesiredState, expected_version: int
+) -> bool:
+    mine = (appliances.c.appliance_id == appliance_id) & (appliances.c.desired_version == expected_version)
+    values = {"desired": encode(desired).decode(), "desired_version": desired.version}
+    return changed_rows(connection, update(appliances).where(mine).values(**values)) == 1
 
 
 def settings_of(appliance: Appliance) -> dict[str, Any]:
@@ -234,3 +256,18 @@ def _head(row: RowMapping, prefix: str) -> SetHead:
         count=row[f"{prefix}_count"],
         total_bytes=row[f"{prefix}_total_bytes"],
     )
+
+
+# Each exchange of each appliance runs these two: they are put together once.
+_ONE_APPLIANCE = _fleet_query().where(appliances.c.appliance_id == bindparam("one"))
+_NEXT_REPORT = (
+    update(reports)
+    .where(
+        reports.c.appliance_id == bindparam("one"),
+        reports.c.boot_id == bindparam("old_boot_id"),
+        reports.c.sequence == bindparam("old_sequence"),
+    )
+    .values(
+        {name: bindparam(name) for name in ("boot_id", "sequence", "past_boots", "received_at_s", "heard_at_s", "body")}
+    )
+)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from headrace.base.ids import ApplianceId
 from headrace.control.adapters.database import Database, bump, changed_rows, finish, insert_if_absent
@@ -11,6 +11,9 @@ from headrace.control.adapters.tables import appliances, join_tokens, tokens
 from headrace.control.model import Enrolment, JoinRow, NewEvent, TokenKind, TokenRow
 from headrace.fleet.model import Appliance
 from headrace.wire.operator import Role
+
+_ONE_TOKEN = select(tokens).where(tokens.c.token_id == bindparam("one"))
+"""Each request runs this: it is put together once."""
 
 
 class SqlTokens:
@@ -27,7 +30,7 @@ class SqlTokens:
 
     def token(self, token_id: str) -> TokenRow | None:
         with self._database.reading() as connection:
-            row = connection.execute(select(tokens).where(tokens.c.token_id == token_id)).mappings().first()
+            row = connection.execute(_ONE_TOKEN, {"one": token_id}).mappings().first()
         return None if row is None else _token_row(row)
 
     def appliance_token(self, appliance_id: ApplianceId) -> TokenRow | None:
