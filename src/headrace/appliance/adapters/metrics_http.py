@@ -29,7 +29,7 @@ class MetricsServer:
     """One small HTTP server on `listen` ("127.0.0.1:9145", "[::1]:9145")."""
 
     def __init__(self, listen: str, metrics: Callable[[], bytes], *, clock: Clock) -> None:
-        self._address = split_address(listen)
+        self.address = split_address(listen)
         self._metrics = metrics
         self._clock = clock
 
@@ -39,13 +39,13 @@ class MetricsServer:
             try:
                 await self._serve()
             except OSError as error:
-                event(_log, "metrics_not_served", level=logging.ERROR, address=self._address, error=str(error))
+                event(_log, "metrics_not_served", level=logging.ERROR, address=self.address, error=str(error))
             await self._clock.sleep(_RETRY_S)
 
     async def _serve(self) -> None:
-        host, _ = self._address
+        host, _ = self.address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server(self._address, family=family) as listener:
+        with socket.create_server(self.address, family=family) as listener:
             server = _Server(
                 uvicorn.Config(
                     Starlette(routes=[Route("/metrics", self._answer), Route("/healthz", _is_alive)]),
