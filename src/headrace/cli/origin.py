@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,9 @@ from headrace.base.errors import UsageError
 from headrace.base.logs import set_up_logging
 from headrace.base.rng import make_rng
 from headrace.cli.console import err
-from headrace.origin.adapters.nginx import serve_origin
-from headrace.origin.server_config import OriginConfig, parse_origin_config
+
+if TYPE_CHECKING:
+    from headrace.origin.server_config import OriginConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +46,9 @@ def _origin(
     asyncio.run(_serve(settings))
 
 
-def _settings(config: Path | None) -> OriginConfig:
+def _settings(config: Path | None) -> "OriginConfig":
+    from headrace.origin.server_config import parse_origin_config
+
     try:
         text = config.read_text(encoding="utf-8") if config else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +56,9 @@ def _settings(config: Path | None) -> OriginConfig:
     return parse_origin_config(text, source=str(config or "defaults"))
 
 
-async def _serve(settings: OriginConfig) -> None:
+async def _serve(settings: "OriginConfig") -> None:
+    from headrace.origin.adapters.nginx import serve_origin
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

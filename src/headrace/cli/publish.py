@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
@@ -17,13 +16,12 @@ from headrace.base.ids import title_id
 from headrace.base.logs import set_up_logging
 from headrace.base.units import show_bytes, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
-from headrace.origin.adapters.registry import ControlRegistry
-from headrace.origin.adapters.stores import open_store
-from headrace.origin.adapters.tools import Tools
-from headrace.origin.config import PublishConfig, parse_publish_config
-from headrace.origin.progress import Progress as Report
-from headrace.origin.publish import Job, Outcome, Ports, publish
-from headrace.wire.client import ControlClient
+
+if TYPE_CHECKING:
+    from headrace.origin.config import PublishConfig
+    from headrace.origin.progress import Progress as Report
+    from headrace.origin.publish import Outcome
+    from headrace.wire.client import ControlClient
 
 STAGES = {"check": "checking", "encode": "encoding", "store": "storing", "register": "registering"}
 
@@ -64,6 +62,11 @@ def _publish(
     ca: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
+    from headrace.origin.adapters.registry import ControlRegistry
+    from headrace.origin.adapters.stores import open_store
+    from headrace.origin.adapters.tools import Tools
+    from headrace.origin.publish import Job, Ports, publish
+
     job = Job(source=video.absolute(), title_id=title_id(title), name=name.strip(), may_replace=replace)
     settings = _settings(config, origin)
     store = open_store(settings.store)
@@ -73,7 +76,7 @@ def _publish(
 
     with _watching(as_json) as watch:
 
-        async def work(client: ControlClient) -> Outcome:
+        async def work(client: "ControlClient") -> "Outcome":
             ports = Ports(store=store, registry=ControlRegistry(client), tools=tools, clock=clock)
             return await publish(job, settings, ports, watch)
 
@@ -81,7 +84,9 @@ def _publish(
     _show(outcome, as_json)
 
 
-def _settings(config: Path | None, origin: str) -> PublishConfig:
+def _settings(config: Path | None, origin: str) -> "PublishConfig":
+    from headrace.origin.config import parse_publish_config
+
     try:
         text = config.read_text(encoding="utf-8") if config else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -93,10 +98,12 @@ def _settings(config: Path | None, origin: str) -> PublishConfig:
 
 
 @contextmanager
-def _watching(as_json: bool) -> Iterator[Callable[[Report], None]]:
+def _watching(as_json: bool) -> Iterator[Callable[["Report"], None]]:
     if as_json:
         yield _print_line
         return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -107,7 +114,7 @@ def _watching(as_json: bool) -> Iterator[Callable[[Report], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("checking", total=1.0, left="")
 
-        def watch(report: Report) -> None:
+        def watch(report: "Report") -> None:
             left = "" if report.left_s is None else f"{show_duration(report.left_s)} left"
             text = " ".join([STAGES[report.stage], report.rendition]).strip()
             bar.update(task, completed=report.ratio, description=f"{text:<20}", left=left)
@@ -115,7 +122,7 @@ def _watching(as_json: bool) -> Iterator[Callable[[Report], None]]:
         yield watch
 
 
-def _print_line(report: Report) -> None:
+def _print_line(report: "Report") -> None:
     fields = dataclasses.asdict(report)
     fields["ratio"] = round(report.ratio, 4)
     fields["left_s"] = None if report.left_s is None else round(report.left_s, 1)
@@ -127,7 +134,7 @@ def _line(fields: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _show(outcome: Outcome, as_json: bool) -> None:
+def _show(outcome: "Outcome", as_json: bool) -> None:
     view = outcome.view
     size_bytes = sum(file.size_bytes for file in view.title.files)
     if as_json:

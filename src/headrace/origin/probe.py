@@ -21,6 +21,7 @@ PICTURE_FORMATS = re.compile(r"image2|.*_pipe|tty|gif|apng|ico|.*subtitle.*|srt|
 CUT_SHORT = re.compile(
     r"partial file|ended prematurely|moov atom not found|truncat|unexpected end|end of file", re.IGNORECASE
 )
+MP4_OPENINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")
 SHORTFALL_S = 1.0
 SHORTFALL_RATIO = 0.02
 """A scan may end this much before the container's duration: subtitles and rounding last longer than pictures."""
@@ -98,9 +99,13 @@ def check_whole(source: Source, video: VideoTrack, scan: Scan, *, name: str) -> 
     return max(end_s, source.duration_s)
 
 
-def explain_unreadable(messages: str, *, source: str) -> NotVideoError | TruncatedError:
-    """The error for a file that ffprobe refused: an MP4 without its index was cut short, all else is not a video."""
-    if CUT_SHORT.search(messages):
+def explain_unreadable(messages: str, *, head: bytes, source: str) -> NotVideoError | TruncatedError:
+    """The error for a file that ffprobe refused: an MP4 without its index was cut short, all else is not a video.
+
+    Args:
+        head: the first bytes of the file; ffmpeg takes any noise for an MP4 if its name ends so.
+    """
+    if CUT_SHORT.search(messages) and head[4:8] in MP4_OPENINGS:
         return TruncatedError(f"{source} is cut short: its index is missing; get the whole file and publish again")
     return NotVideoError(f"{source} is not a video: ffmpeg cannot read it")
 

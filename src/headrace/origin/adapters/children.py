@@ -15,7 +15,7 @@ _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 async def child(
     program: str, arguments: tuple[str, ...], *, stderr: int, on_orphaned: signal.Signals = signal.SIGKILL
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `program` with its output as a pipe; killed at the end of the block if it still runs.
+    """Run `program` with its output as a pipe; it and its own children are killed at the end.
 
     Args:
         on_orphaned: what it gets when this process is killed.
@@ -27,11 +27,12 @@ async def child(
         stdout=asyncio.subprocess.PIPE,
         stderr=stderr,
         limit=1024 * 1024,
+        # Ctrl-C is for us to pass on, and what a dead child leaves behind can be ended as its group.
+        start_new_session=True,
     )
     try:
         yield process
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

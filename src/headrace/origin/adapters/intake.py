@@ -53,7 +53,7 @@ def _listed(source: Path) -> tuple[tuple[str, Path], ...]:
     for file in files:
         if not file.is_file():
             raise SourceUnreadableError(f"{file} is not a file")
-        if not os.access(file, os.R_OK):
+        if not os.access(file, os.R_OK, effective_ids=True):
             raise SourceUnreadableError(f"{file} may not be read: check its permissions")
     if not any(file.stat().st_size for file in files):
         raise EmptySourceError(f"{source} is empty (zero bytes)")

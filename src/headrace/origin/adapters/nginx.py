@@ -98,7 +98,8 @@ class _Server:
             on_serving()
             async with Tasks() as tasks:
                 stopping = tasks.spawn("origin-stop", stop.wait())
-                ended = tasks.spawn("origin-nginx", _pass_on(process))
+                tasks.spawn("origin-nginx-output", _pass_on(process))
+                ended = tasks.spawn("origin-nginx", process.wait())
                 await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
                 for order in (signal.SIGQUIT, signal.SIGTERM):
                     if not ended.done():
@@ -107,11 +108,10 @@ class _Server:
 
 
 async def _pass_on(process: asyncio.subprocess.Process) -> None:
-    """What nginx says goes into our log; ends with the process."""
+    """What nginx says goes into our log."""
     assert process.stdout is not None
     while line := await process.stdout.readline():
         event(_log, "origin_nginx_says", level=logging.WARNING, line=line.decode("utf-8", "replace").strip())
-    await process.wait()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from headrace.base.errors import ConfigError
 from headrace.catalog.model import TrackKind
 from headrace.origin.adapters.children import child
 from headrace.origin.config import ToolsConfig
-from headrace.origin.errors import DiskFullError, EncodeError
+from headrace.origin.errors import DiskFullError, EncodeError, SourceUnreadableError
 from headrace.origin.model import Source, Step, VideoTrack
 from headrace.origin.ports import Moved
 from headrace.origin.probe import Scan, check_whole, explain_unreadable, read_probe
@@ -78,7 +78,8 @@ class Tools:
     async def probe(self, file: Path) -> Source:
         ended = await self._look(file)
         if ended.code:
-            raise explain_unreadable("\n".join(ended.messages), source=str(file))
+            head = await asyncio.to_thread(_head, file)
+            raise explain_unreadable("\n".join(ended.messages), head=head, source=str(file))
         return read_probe(ended.out, source=str(file))
 
     async def check_whole(self, file: Path, source: Source, video: VideoTrack, moved: Moved) -> float:
@@ -148,6 +149,14 @@ class Tools:
                     moved_s = self._clock.monotonic_s()
             code = await asyncio.wait_for(process.wait(), self._config.stall_s)
             return _Ended(code=code, out="", messages=tuple(messages))
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(64)
+    except OSError as error:
+        raise SourceUnreadableError(f"{file} cannot be read: {error.strerror or error}") from None
 
 
 def _program(setting: str, default: str, key: str) -> str:

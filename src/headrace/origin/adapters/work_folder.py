@@ -89,7 +89,7 @@ def work_root(setting: str) -> Path:
 
 @asynccontextmanager
 async def hold_work_folder(root: Path, key: str, *, clock: Clock, wait_s: float) -> AsyncIterator[WorkFolder]:
-    """Lock the work folder `key` and clear what a killed run left unfinished; on success the whole folder goes.
+    """Lock the work folder `key`, without what a killed run left unfinished; on success the whole folder goes.
 
     Raises:
         UsageError: another publish held it for longer than `wait_s`, or the folder cannot be made.
@@ -99,7 +99,13 @@ async def hold_work_folder(root: Path, key: str, *, clock: Clock, wait_s: float)
     try:
         work = WorkFolder(root / key)
         work.clear_unfinished()
-        yield work
+        try:
+            yield work
+        except BaseException:
+            # What is unfinished may be what filled the disk.
+            with contextlib.suppress(OriginError):
+                work.clear_unfinished()
+            raise
         shutil.rmtree(work.folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
     finally:

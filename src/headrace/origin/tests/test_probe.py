@@ -134,5 +134,7 @@ def test_a_whole_source_has_a_duration():
 
 
 def test_why_a_file_cannot_be_read():
-    assert isinstance(explain_unreadable("moov atom not found", source="f"), TruncatedError)
-    assert isinstance(explain_unreadable("Invalid data found", source="f"), NotVideoError)
+    mp4, noise = b"\0\0\0\x20ftypisom", b"some words"
+    assert isinstance(explain_unreadable("moov atom not found", head=mp4, source="f"), TruncatedError)
+    assert isinstance(explain_unreadable("moov atom not found", head=noise, source="f"), NotVideoError)
+    assert isinstance(explain_unreadable("Invalid data found", head=mp4, source="f"), NotVideoError)
