@@ -84,8 +84,8 @@ class NginxSettings:
     """After a reload, old workers finish their transfers for at most so long."""
 
 
-FILE_LOCATION = '"^/f/([0-9a-f][0-9a-f])/(?<sha>\\1[0-9a-f]{62})\\.(?:' + "|".join(FileSuffix) + ')$"'
-_EXPOSED = "Accept-Ranges, Cache-Status, Content-Length, Content-Range, Date, ETag, Location"
+_RENDITIONS = (FileSuffix.MP4,)
+"""Asked by range, large. Everything else is a playlist or a subtitle: small and asked whole."""
 _ASKED = "Range, If-Match, If-None-Match, If-Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status"
 _ORIGINS_OWN = (
     "ETag",
@@ -165,13 +165,19 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "file_check_s": str(settings.file_check_s),
         "send_timeout_s": str(settings.send_timeout_s),
         "log_format": log_format(),
-        "access_log": f'"{settings.access_log}" headrace buffer=256k flush=1s' if settings.access_log else "off",
+        "log_format_short": log_format(has_tcp=False),
+        "access_log": _access_log(settings, "headrace_short"),
+        "access_log_renditions": _access_log(
+            settings, "headrace_short if=$headrace_is_short", "headrace if=$headrace_is_long"
+        ),
         "upstream": _upstream(settings),
         "listen": _listen(settings, build),
         "serve_root": settings.serve_root,
         "tls": _tls(settings, build),
         "cors": _cors(),
-        "file_location": FILE_LOCATION,
+        "file_location": file_location(*FileSuffix),
+        "rendition_location": file_location(*_RENDITIONS),
+        "small_location": file_location(*(suffix for suffix in FileSuffix if suffix not in _RENDITIONS)),
         "file_headers": _file_headers(),
         "hit": f"'{named}; hit'",
         "preflight_headers": _preflight_headers(),
@@ -181,10 +187,23 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
     }
 
 
+def file_location(*suffixes: FileSuffix) -> str:
+    """The expression that a path of these kinds of file fits. That the folder repeats the first digits of the name is
+    checked only when there is no such file: a back reference costs a mapping of memory in each request (0009)."""
+    return '"^/f/[0-9a-f][0-9a-f]/(?<sha>[0-9a-f]{64})\\.(?:' + "|".join(suffixes) + ')$"'
+
+
 def own_socket(run_folder: str) -> str:
     """The socket on which nginx asks itself. A path too long for the kernel is taken relative to nginx's folder."""
     path = f"{run_folder}/own.sock"
     return path if len(path.encode()) <= _MOST_SOCKET_PATH_BYTES else "own.sock"
+
+
+def _access_log(settings: NginxSettings, *uses: str) -> str:
+    """The one log, in each format used (with its condition)."""
+    if not settings.access_log:
+        return "access_log off;"
+    return "\n".join(f'access_log "{settings.access_log}" {use} buffer=256k flush=1s;' for use in uses)
 
 
 def _main(settings: NginxSettings) -> str:
@@ -238,7 +257,7 @@ def _cors() -> str:
     return "\n".join(
         (
             'add_header Access-Control-Allow-Origin "*" always;',
-            f'add_header Access-Control-Expose-Headers "{_EXPOSED}" always;',
+            'add_header Access-Control-Expose-Headers "*" always;',  # all of them; credentials are never allowed here
             'add_header Timing-Allow-Origin "*" always;',
             'add_header Cross-Origin-Resource-Policy "cross-origin" always;',
         )

@@ -126,9 +126,13 @@ class LogRecord:
         return int(match[1]) if match and match[1] else None
 
 
-def log_format() -> str:
-    """The value of nginx's `log_format`, to be written between single quotes."""
-    return "\\t".join(variable for _, variable in FIELDS)
+def log_format(*, has_tcp: bool = True) -> str:
+    """The value of nginx's `log_format`, to be written between single quotes.
+
+    nginx asks the kernel once for each variable of `tcpinfo`; without `has_tcp` those fields stay, empty.
+    """
+    variables = (variable for _, variable in FIELDS)
+    return "\\t".join("-" if not has_tcp and variable.startswith("$tcpinfo") else variable for variable in variables)
 
 
 def parse_line(line: bytes) -> LogRecord | Flaw:
