@@ -1,0 +1,277 @@
+"""Control nodes as real processes: TLS with the private CA, stopping, kill -9, two nodes on one PostgreSQL, the CLI."""
+
+import asyncio
+import json
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headrace.base.ids import title_id
+from headrace.cli.main import main
+from headrace.control.adapters.store import open_store
+from headrace.control.testing import make_title, running_postgres
+from headrace.wire.codec import encode
+from headrace.wire.operator import TitleRegistration
+
+HEADRACE = [sys.executable, "-c", "from headrace.cli.main import main; main()"]
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """Runs commands in this process: a start of Python costs a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: str, token: str = "") -> Done:
+        self._monkeypatch.setattr(sys, "argv", ["headrace", *arguments])
+        self._monkeypatch.setenv("HEADRACE_TOKEN", token)
+        self._capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = self._capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capsys)
+
+
+@dataclass
+class Node:
+    """A running control node."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    folder: Path
+    log: Path
+
+    @property
+    def options(self) -> list[str]:
+        ca = self.folder / "ca.pem"
+        return ["--control", self.url, "--token-file", str(self.folder / "admin.token"), "--ca", str(ca)]
+
+    def client(self, timeout_s: float = 20) -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        headers = {"authorization": f"Bearer {(self.folder / 'admin.token').read_text().strip()}"}
+        return httpx.Client(verify=context, base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
+
+
+@contextmanager
+def running(
+    folder: Path, *, name: str = "node", store: str = "sqlite:///headrace.db", tls: bool = True
+) -> Iterator[Node]:
+    """A control node on a free port, until the block ends."""
+    config = folder / f"{name}.toml"
+    keys = 'tls_certificate = "control.pem"\ntls_key = "control.key"\n'
+    config.write_text(f'[listen]\nhost = "127.0.0.1"\nport = 0\n{keys}[store]\nurl = "{store}"\n')
+    log = folder / f"{name}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([*HEADRACE, "control", "--config", str(config)], stderr=file, stdout=file)
+    try:
+        port = _port(process, log)
+        yield Node(process, f"https://127.0.0.1:{port}", folder, log)
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _port(process: "subprocess.Popen[bytes]", log: Path) -> int:
+    ends_s = time.monotonic() + 60
+    while time.monotonic() < ends_s:
+        found = re.search(r"listening host=\S+ port=(\d+)", log.read_text())
+        if found:
+            return int(found[1])
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
+
+
+def register(client: httpx.Client, name: str, *, salt: int = 0) -> httpx.Response:
+    body = encode(TitleRegistration(title=make_title(name, renditions=3, salt=salt), expected_version=0))
+    return client.put(f"/v1/titles/{title_id(name)}", content=body, headers={"content-type": "application/json"})
+
+
+def events_of(stream: httpx.Response) -> Iterator[tuple[str, Any]]:
+    kind = ""
+    for line in stream.iter_lines():
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield kind, json.loads(line.removeprefix("data: "))
+
+
+def test_init_tls_cli_and_a_stop_with_open_streams(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "net"
+    assert cli("init", str(folder), "--host", "127.0.0.1").code == 0
+    for name in ("ca.key", "control.key", "admin.token", "steering.token"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    again = cli("init", str(folder))
+    assert (again.code, "--force" in again.err) == (2, True)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    with running(folder) as node:
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(node.url + "/healthz", trust_env=False)
+        use_cli(node, cli)
+        with node.client() as client, client.stream("GET", "/v1/stream") as stream:
+            messages = events_of(stream)
+            kind, fleet = next(messages)
+            assert (kind, fleet["sites"][0]["site_id"]) == ("fleet", "ams1")
+            with node.client() as other:
+                assert register(other, "film").status_code == 200
+            seen = []
+            for kind, value in messages:
+                seen.append(value["kind"] if kind == "event" else value["title_count"])
+                if {"title.published", 1} <= set(seen):
+                    break
+            started_s = time.monotonic()
+            node.process.send_signal(signal.SIGTERM)
+            assert [kind for kind, _ in messages if kind != "fleet"] == []
+        assert node.process.wait(10) == 0
+        assert time.monotonic() - started_s < 6
+        text = node.log.read_text()
+        assert "stopped node=" in text
+        assert "Traceback" not in text
+        for secret in ("admin.token", "steering.token"):
+            assert (folder / secret).read_text().strip() not in text
+
+
+def use_cli(node: Node, cli: Cli) -> None:
+    assert cli("site", "add", "ams1", "--prefix", "192.0.2.0/24", *node.options).code == 0
+    assert cli("appliance", "token", "--site", "ams1", *node.options).out.startswith("hrj_")
+    status = cli("status", *node.options)
+    assert (status.code, "Sites without appliances: ams1" in status.out) == (0, True)
+    as_json = json.loads(cli("status", "--json", *node.options).out)
+    assert [site["prefixes"] for site in as_json["sites"]] == [["192.0.2.0/24"]]
+    wrong = cli("status", "--control", node.url, "--ca", str(node.folder / "ca.pem"), token="hro_wrong")
+    assert (wrong.code, "Traceback" in wrong.err) == (24, False)
+    assert cli("appliance", "show", "none", *node.options).code == 25
+    assert cli("status", "--control", "http://127.0.0.1:1", token="x").code == 22
+
+
+def test_faults_at_start_are_named(tmp_path: Path, cli: Cli) -> None:
+    missing = cli("control", "--config", str(tmp_path / "none.toml"))
+    assert (missing.code, "headrace init" in missing.err) == (2, True)
+    assert cli("init", str(tmp_path / "net"), "--host", "127.0.0.1").code == 0
+    config = tmp_path / "net" / "control.toml"
+    assert cli("control", "--config", str(config), "--check").code == 0
+    (tmp_path / "net" / "control.key").write_text("no key")
+    config.write_text(config.read_text().replace("port = 8400", "port = 0"))
+    command = [*HEADRACE, "control", "--config", str(config)]
+    migrated = subprocess.run([*command, "--migrate-only"], capture_output=True, text=True, timeout=60, check=True)
+    assert "0001, was empty" in migrated.stderr
+    broken = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (broken.returncode, "control.key" in broken.stderr, "Traceback" in broken.stderr) == (29, True, False)
+
+
+def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, cli: Cli) -> None:
+    assert cli("init", str(tmp_path), "--host", "127.0.0.1").code == 0
+    acknowledged: list[str] = []
+    with running(tmp_path) as node:
+        with node.client() as client:
+            assert client.get("/healthz").status_code == 200
+        killed = threading.Event()
+
+        def write(part: int) -> None:
+            with node.client() as client:
+                for number in range(10_000):
+                    try:
+                        if register(client, f"t{part}-{number}").status_code == 200:
+                            acknowledged.append(f"t{part}-{number}")
+                    except httpx.HTTPError:
+                        break
+            killed.set()
+
+        writers = [threading.Thread(target=write, args=(part,)) for part in range(3)]
+        for writer in writers:
+            writer.start()
+        while len(acknowledged) < 25 and not killed.is_set():
+            time.sleep(0.01)
+        node.process.send_signal(signal.SIGKILL)
+        for writer in writers:
+            writer.join(30)
+    assert len(acknowledged) >= 25
+    with running(tmp_path, name="second") as node, node.client() as client:
+        titles = {one["title"]["title_id"]: one for one in client.get("/v1/titles?limit=10000").json()}
+        assert set(acknowledged) <= set(titles)
+        assert all(len(one["title"]["files"]) == 6 for one in titles.values())
+        published = [
+            one["subject"] for one in client.get("/v1/events?limit=1000").json() if one["kind"] == "title.published"
+        ]
+        assert sorted(published) == sorted(f"title/{name}" for name in titles)
+
+
+def test_two_nodes_on_one_postgresql(tmp_path: Path, cli: Cli) -> None:
+    assert cli("init", str(tmp_path), "--host", "127.0.0.1").code == 0
+    with ExitStack() as stack:
+        server = stack.enter_context(running_postgres())
+        url = server.new_database()
+        nodes = [stack.enter_context(running(tmp_path, name=f"node{i}", store=url)) for i in (1, 2)]
+        first, second = (stack.enter_context(node.client()) for node in nodes)
+        stream = stack.enter_context(second.stream("GET", "/v1/stream"))
+        messages = events_of(stream)
+        assert next(messages)[0] == "fleet"
+        third = stack.enter_context(nodes[1].client())
+        answers = asyncio.run(_register_on_both(first, third))
+        for a, b in answers:
+            assert sorted((a.status_code, b.status_code)) == [200, 409]
+        seen: list[int] = []
+        for kind, value in messages:
+            if kind == "event" and value["kind"] == "title.published":
+                seen.append(value["event_id"])
+            if len(seen) == 10:
+                break
+        assert seen == sorted(set(seen))
+        assert {len(one["title"]["files"]) for one in third.get("/v1/titles").json()} == {6}
+        numbers = _file_numbers(url)
+        assert sorted(numbers) == list(range(1, 61))
+        deciding = [
+            float(re.findall(r"^headrace_control_is_deciding (\S+)", one.get("/metrics").text, re.M)[0])
+            for one in (first, third)
+        ]
+        assert sum(deciding) == 1
+
+
+async def _register_on_both(first: httpx.Client, second: httpx.Client) -> list[tuple[httpx.Response, httpx.Response]]:
+    answers = []
+    for number in range(10):
+        both = await asyncio.gather(
+            asyncio.to_thread(register, first, f"t{number}", salt=1),
+            asyncio.to_thread(register, second, f"t{number}", salt=2),
+        )
+        answers.append((both[0], both[1]))
+    return answers
+
+
+def _file_numbers(url: str) -> list[int]:
+    store = open_store(url)
+    try:
+        return [number for title in store.titles() for number in title.file_nos]
+    finally:
+        store.close()
