@@ -31,8 +31,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'self'",
         # Steering nodes and appliances are other origins, which the control plane cannot list: they come and go.
         "connect-src 'self' http: https:",
-        # Both players feed the video element through Media Source Extensions, which is a blob URL.
-        "media-src 'self' blob: http: https:",
+        # Both players feed the video element through Media Source Extensions, which is a blob URL; hls.js gives a
+        # subtitle track an empty data URL.
+        "media-src 'self' blob: data: http: https:",
         "img-src 'self' data:",
         "object-src 'none'",
         "base-uri 'none'",

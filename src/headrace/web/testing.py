@@ -244,18 +244,8 @@ def make_appliance(  # noqa: PLR0913  each argument is one thing that a page sho
 ) -> ApplianceView:
     """One appliance with three disks."""
     pending = (planned - held) * 3 * GIB // 4
-    disks = tuple(
-        DiskReport(
-            folder=f"/srv/headrace/disk{number}",
-            is_ok=number > failed_disks,
-            total_bytes=4000 * GIB,
-            free_bytes=(0 if fill is FillState.DISK_FULL else 1870) * GIB,
-            error="input/output error" if number <= failed_disks else "",
-        )
-        for number in (1, 2, 3)
-    )
     report = ApplianceReport(
-        disks=disks,
+        disks=_disks(failed_disks, is_full=fill is FillState.DISK_FULL),
         load=LoadReport(
             tx_bps=tx_bps,
             requests_per_s=tx_bps / 8e6,
@@ -292,6 +282,19 @@ def make_appliance(  # noqa: PLR0913  each argument is one thing that a page sho
         plan_count=planned,
         plan_bytes=planned * 3 * GIB // 4,
         is_drained=False,
+    )
+
+
+def _disks(failed: int, *, is_full: bool) -> tuple[DiskReport, ...]:
+    return tuple(
+        DiskReport(
+            folder=f"/srv/headrace/disk{number}",
+            is_ok=number > failed,
+            total_bytes=4000 * GIB,
+            free_bytes=(0 if is_full else 1870) * GIB,
+            error="input/output error" if number <= failed else "",
+        )
+        for number in (1, 2, 3)
     )
 
 

@@ -36,7 +36,7 @@ export function subjectLink(subject) {
 }
 
 /** What to say of the reason. */
-export const whyWords = (event) => [event.reason && reasonWords(event.reason), event.detail].filter(Boolean).join(": ");
+export const whyWords = (event) => [event.reason && reasonWords(event.reason), event.detail.replaceAll(" -> ", " → ")].filter(Boolean).join(": ");
 
 /** The view over `store` ({events}); `update()` after each change. */
 export function eventsView(store) {
@@ -107,7 +107,7 @@ export function eventLine(event) {
       {},
       instant(event.at_s),
       icon(words.icon),
-      h("span", {}, `${words.word} `, subjectLink(event.subject), why ? h("small", {}, why) : ""),
+      h("span", {}, `${words.word} `, event.subject === "fleet" ? "" : subjectLink(event.subject), why ? h("small", {}, why) : ""),
     ),
   };
 }

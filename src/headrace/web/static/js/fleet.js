@@ -102,12 +102,14 @@ function showTotals(fleet) {
   const filling = believed.filter((view) => view.report.fill.state === "filling");
   setTotal("total-traffic", showBps(sum(believed, trafficOf)), `of ${showBps(sum(believed, (view) => view.appliance.capacity_bps))} capacity`);
   setTotal("total-health", `${healthy} of ${views.length}`, troubleWords(views));
-  setTotal("total-connections", showCount(sum(believed, (view) => view.report.load.connections)), `${showCount(sum(believed, (view) => view.report.load.sessions))} sessions`);
+  setTotal("total-connections", showCount(sum(believed, (view) => view.report.load.connections)), sessionWords(sum(believed, (view) => view.report.load.sessions)));
   setTotal("total-held", planned ? showRatio(held / planned) : "–", `${showBytes(held)} of ${showBytes(planned)} planned`);
   setTotal("total-fill", showBps(sum(filling, (view) => view.report.fill.rate_bps)), filling.length ? `${filling.length} filling` : "nothing to fill");
   setTotal("total-titles", showCount(fleet.title_count), `${showCount(fleet.file_count)} files, ${showBytes(fleet.total_bytes)}`);
   setAttribute(byId("total-health"), "data-tone", healthy < views.length ? "warn" : null);
 }
+
+const sessionWords = (count) => (count === 1 ? "1 session" : `${showCount(count)} sessions`);
 
 function troubleWords(views) {
   const counts = new Map();
@@ -224,7 +226,8 @@ function applianceRow(store) {
     health.update(healthWords(view.health.state));
     admin.update(adminWords(wanted, view.is_drained));
     setShown(admin.element, wanted !== "enabled");
-    setText(reason, view.health.detail || reasonWords(view.health.reason));
+    setText(reason, reasonWords(view.health.reason));
+    setAttribute(reason, "title", view.health.detail || null);
     setAttribute(element, "data-tone", healthWords(view.health.state).tone);
     setAttribute(element, "data-told", trafficOf(view) !== null ? null : "false");
     setAttribute(element, "data-appliance", view.appliance.appliance_id);

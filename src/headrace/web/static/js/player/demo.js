@@ -6,6 +6,9 @@ import { seriesClass } from "/static/js/plots.js";
 
 const TIMEOUT_MS = 15_000;
 
+/** The origin and bare addresses are pathways, but nothing that the demo can kill. */
+const isAppliance = (name) => /^[a-z0-9][a-z0-9-]*$/.test(name);
+
 async function post(url, token) {
   let response;
   try {
@@ -45,10 +48,10 @@ export function demoPanel({ demoUrl, token, palette, log }) {
   return {
     update({ pathway, pathways }) {
       if (!demoUrl) return;
-      serving = pathway;
-      if (!button.matches("[data-busy]")) setText(byId("kill-name"), pathway ? `Kill ${pathway}` : "Kill the serving appliance");
-      setShown(button, Boolean(pathway));
-      const names = [...new Set([...pathways, ...palette.names, ...killed])].sort();
+      serving = isAppliance(pathway) ? pathway : "";
+      setText(byId("kill-name"), `Kill ${serving}`);
+      setShown(button, Boolean(serving));
+      const names = [...new Set([...pathways, ...palette.names, ...killed])].filter(isAppliance).sort();
       reconcile(byId("demo-appliances"), rows, names, (name) => name, (name) => {
         const note = h("span", { class: "quiet" });
         const kill = h("button", { type: "button", class: "small danger", "aria-label": `Kill ${name}` }, icon("stop"), "Kill");

@@ -4,7 +4,7 @@ import { get } from "/static/js/api.js";
 import { byId, h, icon, setShown, setText } from "/static/js/dom.js";
 import { showBps, showClock, showPosition } from "/static/js/format.js";
 import { demoPanel } from "/static/js/player/demo.js";
-import { Record } from "/static/js/player/record.js";
+import { pathwayWords, Record } from "/static/js/player/record.js";
 import { Palette, strip } from "/static/js/player/strip.js";
 import { seriesClass, timePlot } from "/static/js/plots.js";
 import { isMaybeSignedIn, keepDemoToken, signIn, takeFragment } from "/static/js/session.js";
@@ -51,8 +51,8 @@ function reporter(mine) {
     arrived: isMine((part) => {
       const isFirst = !mine.state.pathway;
       const change = mine.arrived(part);
-      if (isFirst && mine.state.pathway) log(`${mine.state.pathway} serves`, "ok");
-      if (change) log(`${change.from} → ${change.to} at ${showPosition(change.positionS)}, with ${change.bufferS.toFixed(1)} s in the buffer: ${change.reason}`, "warn");
+      if (isFirst && mine.state.pathway) log(`${pathwayWords(mine.state.pathway)} serves`, "ok");
+      if (change) log(`${pathwayWords(change.from)} → ${pathwayWords(change.to)} at ${showPosition(change.positionS)}, with ${change.bufferS.toFixed(1)} s in the buffer: ${change.reason}`, "warn");
     }),
     rendition: isMine(({ bitrateBps, height }) => {
       mine.state.bitrateBps = bitrateBps;
@@ -135,7 +135,7 @@ function measure() {
 function show() {
   if (!record) return;
   const { state } = record;
-  setText(byId("serving-name"), state.pathway || "nobody yet");
+  setText(byId("serving-name"), pathwayWords(state.pathway) || "nobody yet");
   byId("serving").className = `serving ${state.pathway ? seriesClass(palette.indexOf(state.pathway)) : ""}`;
   setText(byId("stat-buffer"), `${state.bufferS.toFixed(1)} s`);
   setText(byId("stat-rendition"), state.rendition ? `${state.rendition}` : "–");
@@ -158,9 +158,9 @@ function showSteering(steering) {
   const list = byId("steering-priority");
   if (list.dataset.key !== key) {
     list.dataset.key = key;
-    list.replaceChildren(...steering.priority.map((name) => h("li", { class: seriesClass(palette.indexOf(name)) }, h("span", { class: "swatch" }), name)));
+    list.replaceChildren(...steering.priority.map((name) => h("li", { class: seriesClass(palette.indexOf(name)) }, h("span", { class: "swatch" }), pathwayWords(name))));
   }
-  setText(byId("steering-clones"), steering.clones.length ? `Joined since the start: ${steering.clones.join(", ")}` : "");
+  setText(byId("steering-clones"), steering.clones.length ? `Joined since the start: ${steering.clones.map(pathwayWords).join(", ")}` : "");
 }
 
 function plot() {
@@ -210,25 +210,27 @@ async function loadTitles() {
 
 async function openPage() {
   const { token, demo: demoToken } = takeFragment();
-  if (token) await signIn(token).catch((error) => log(`Not signed in: ${error.message}`, "warn"));
-  const ui = await get("/ui.json").catch(() => ({ demo_url: "", steering_urls: [] }));
-  if (!chosen.steer) chosen.steer = ui.steering_urls[0] ?? "";
-  byId("steering-urls").replaceChildren(...ui.steering_urls.map((url) => h("option", { value: url })));
-  demo = demoPanel({ demoUrl: ui.demo_url, token: keepDemoToken(demoToken), palette, log });
   plots = [
     timePlot(byId("plot-buffer"), { label: "Buffer length over the last two minutes", format: (value) => `${value} s`, series: [{ label: "buffer", colour: 0, isFilled: true }], height: 130, spanS: PLOT_SPAN_S }),
     timePlot(byId("plot-bitrate"), { label: "Bit rate of the rendition shown over the last two minutes", format: showBps, series: [{ label: "bit rate", colour: 3, isStepped: true }], height: 130, spanS: PLOT_SPAN_S }),
   ];
   bindForm();
-  begin();
+  // What the address names is played without waiting for the control plane, which may be down.
+  const isComplete = Boolean(chosen.title && chosen.steer);
+  if (isComplete) start();
+  else begin();
   setInterval(measure, MEASURE_MS);
   setInterval(show, MEASURE_MS * 2);
   setInterval(plot, PLOT_MS);
-  const isChosen = Boolean(chosen.title);
-  await Promise.all([isChosen ? start() : null, loadTitles()]);
-  if (!isChosen) await start();
+  if (token) await signIn(token).catch((error) => log(`Not signed in: ${error.message}`, "warn"));
+  const ui = await get("/ui.json").catch(() => ({ demo_url: "", steering_urls: [] }));
+  demo = demoPanel({ demoUrl: ui.demo_url, token: keepDemoToken(demoToken), palette, log });
+  byId("steering-urls").replaceChildren(...ui.steering_urls.map((url) => h("option", { value: url })));
+  if (!chosen.steer) chosen.steer = ui.steering_urls[0] ?? "";
   byId("choices").elements.steer.value = chosen.steer;
+  await loadTitles();
   remember();
+  if (!isComplete) await start();
 }
 
 openPage();

@@ -21,6 +21,9 @@ export function servedBy({ cacheStatus, pathway }) {
   return name || pathway || "";
 }
 
+/** A pathway as people read it: steering names the origin "_origin". */
+export const pathwayWords = (name) => name.replace(/^_/, "");
+
 /** The record of one playback; `window.headracePlayer` shows it to browser tests. */
 export class Record {
   constructor(video, player) {

@@ -2,6 +2,7 @@
 
 import { h, reconcile, setAttribute, setText } from "/static/js/dom.js";
 import { showPosition } from "/static/js/format.js";
+import { pathwayWords } from "/static/js/player/record.js";
 import { seriesClass } from "/static/js/plots.js";
 
 /** Give each pathway a colour, in order of appearance. */
@@ -55,16 +56,16 @@ export function strip(parent, palette) {
       const pieces = runs(parts);
       setText(end, showPosition(durationS));
       head.style.left = `${Math.min(100, (currentTime / length) * 100)}%`;
-      setAttribute(box, "aria-label", pieces.map((one) => `${one.pathway} from ${showPosition(one.startS)} to ${showPosition(one.endS)}`).join(", ") || "Nothing has been loaded yet");
+      setAttribute(box, "aria-label", pieces.map((one) => `${pathwayWords(one.pathway)} from ${showPosition(one.startS)} to ${showPosition(one.endS)}`).join(", ") || "Nothing has been loaded yet");
       reconcile(track, rows, pieces, (one) => `${one.pathway} ${one.startS.toFixed(1)}`, (one) => {
-        const label = h("span", {}, one.pathway);
+        const label = h("span", {}, pathwayWords(one.pathway));
         const element = h("div", { class: `strip-run ${seriesClass(palette.indexOf(one.pathway))}` }, label);
         return {
           element,
           update({ startS, endS }) {
             element.style.left = `${(startS / length) * 100}%`;
             element.style.width = `${((endS - startS) / length) * 100}%`;
-            setAttribute(element, "title", `${one.pathway}: ${showPosition(startS)} to ${showPosition(endS)}`);
+            setAttribute(element, "title", `${pathwayWords(one.pathway)}: ${showPosition(startS)} to ${showPosition(endS)}`);
           },
         };
       });
