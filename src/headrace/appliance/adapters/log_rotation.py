@@ -62,7 +62,7 @@ class LogRotation:
         current, errors = self._folder / "access.log", self._folder / "error.log"
         size = _size(current)
         is_due = size >= self._limits.rotate_bytes or (size and now_s - self._begun_s >= self._limits.rotate_s)
-        has_errors = _size(errors) >= self._limits.rotate_bytes // 4
+        has_errors = _size(errors) > self._limits.rotate_bytes // 4
         if has_errors:
             os.replace(errors, errors.with_name("error.log.1"))
         if is_due:

@@ -91,22 +91,19 @@ class LogTail:
             file.offset += skipped
             file.rest = b""
             file.offset += self._to_line_break(file)
-        try:
-            data = os.pread(file.descriptor, CHUNK_BYTES, file.offset)
-        except OSError:
-            return b""
-        file.offset += len(data)
-        whole, line_break, rest = data.rpartition(b"\n")
-        if not line_break:
+        while data := os.pread(file.descriptor, CHUNK_BYTES, file.offset):
+            file.offset += len(data)
+            whole, line_break, rest = data.rpartition(b"\n")
+            if line_break:
+                lines = file.rest + whole + line_break
+                file.rest = rest
+                return lines
             file.rest += data
             if len(file.rest) > CHUNK_BYTES:
                 self.broken_lines += 1
                 self.skipped_bytes += len(file.rest)
                 file.rest = b""
-            return b""
-        lines = file.rest + whole + line_break
-        file.rest = rest
-        return lines
+        return b""
 
     def _to_line_break(self, file: _Follower) -> int:
         data = os.pread(file.descriptor, CHUNK_BYTES, file.offset)
