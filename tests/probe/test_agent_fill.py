@@ -286,3 +286,16 @@ async def test_a_disk_that_vanishes_is_refilled_on_the_others(bed: Bed) -> None:
         (bed.folder / "gone").rename(bed.folder / "d0")
         await bed.until(lambda: agent.status().report.disks[0].is_ok, "back")
         assert bed.is_whole(FILES)
+
+
+async def test_files_found_on_the_disks_are_verified_and_not_fetched(bed: Bed) -> None:
+    bed.want(FILES)
+    async with bed.running():
+        await bed.until(bed.control.has_all, "filled")
+    (bed.folder / "state" / "ledger.db").unlink()
+    (bed.folder / "d0" / "partial" / f"{FILES[0].sha256}.part").write_bytes(b"a needless part")
+    bed.peer.fault = bed.origin.fault = "error"
+    async with bed.running() as agent:
+        await bed.until(lambda: agent.status().holdings_files == len(FILES), "held again")
+        await bed.until(lambda: not list((bed.folder / "d0" / "partial").iterdir()), "no part is left")
+        assert bed.is_whole(FILES)

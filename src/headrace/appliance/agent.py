@@ -14,9 +14,9 @@ import headrace
 from headrace.appliance.adapters.ledger import Ledger
 from headrace.appliance.adapters.store import DiskStore
 from headrace.appliance.control_link import ControlLink
-from headrace.appliance.errors import JoinRefusedError
+from headrace.appliance.errors import ApplianceError, JoinRefusedError
 from headrace.appliance.fill import Filler
-from headrace.appliance.plan import FillPlan, PlanPages, PlanRefusedError, apply_pages
+from headrace.appliance.plan import FillPlan, PlanPages, apply_pages
 from headrace.appliance.ports import AgentStatus, LoadSource, WebServer
 from headrace.appliance.reconcile import Exchanges, Held, InForce
 from headrace.appliance.transfer import Transfers
@@ -149,7 +149,7 @@ class Agent:
                 if not self._desired:
                     raise
                 self._failed(error)
-            except (WireError, PlanRefusedError) as error:
+            except (WireError, ApplianceError) as error:
                 self._failed(error)
             except Exception:
                 # The top of the loop: serving and filling go on whatever an exchange meets.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from headrace.appliance.adapters.store import DiskStore
 from headrace.appliance.config import FillSettings
-from headrace.appliance.errors import DiskError
+from headrace.appliance.errors import DiskError, StateError
 from headrace.appliance.fill_plan import DiskRoom, FillDecision, decide_deletions, decide_fill, order_missing
 from headrace.appliance.plan import FillPlan
 from headrace.appliance.transfer import Transfer, Transfers
@@ -24,6 +24,9 @@ from headrace.catalog.model import CatalogFile
 from headrace.fleet.model import FillReport, FillState
 
 _log = logging.getLogger(__name__)
+_STATE_PAUSE_S = 30.0
+_ORDER_PAUSES = 20
+"""Walks over all files, when many files are lost or found one by one, take at most one part in so many of the time."""
 _SCANNED_AT_ONCE = 2_000
 """Files looked at in one turn when none of them has a source now; the next turn goes on behind them."""
 
@@ -39,11 +42,13 @@ class Filler:
         self._plan: FillPlan | None = None
         self._ordered_plan: FillPlan | None = None
         self._ordered_losses = -1
+        self._next_order_s = 0.0
         self._missing: deque[CatalogFile] = deque()
         self._unwanted: dict[Sha256, tuple[float, int]] = {}
         self._running: dict[Sha256, tuple[Transfer, asyncio.Task[None]]] = {}
         self._state, self._reason = FillState.IDLE, ""
         self._disk_error = ""
+        self._paused_until_s = 0.0
 
     def use_plan(self, plan: FillPlan) -> None:
         """Converge on this plan from now on; before the first one nothing is fetched or deleted."""
@@ -78,14 +83,16 @@ class Filler:
         if self._plan is None:
             return
         now_s = self._clock.monotonic_s()
-        if self._ordered_plan is not self._plan or self._ordered_losses != self._store.losses:
+        is_due = self._ordered_losses != self._store.losses and now_s >= self._next_order_s
+        if self._ordered_plan is not self._plan or is_due:
             await self._order(self._plan, now_s)
+            self._next_order_s = now_s + _ORDER_PAUSES * (self._clock.monotonic_s() - now_s)
         await self._store.refresh_rooms()
         decision = decide_fill(
             self._candidates(),
             self._rooms(),
             parts=self._store.parts(),
-            slots=self._settings.files_at_once - len(self._running),
+            slots=0 if now_s < self._paused_until_s else self._settings.files_at_once - len(self._running),
             is_filling=bool(self._running),
         )
         await self._delete(decision.short_bytes, now_s)
@@ -106,10 +113,13 @@ class Filler:
         }
         event(_log, "fill_ordered", plan=plan.version, missing=len(self._missing), unwanted=len(self._unwanted))
         for name, (_, task) in self._running.items():
-            if name not in plan.by_sha256:
+            if name not in plan.by_sha256 or name in held:
                 task.cancel()
-        for name in [one for one in self._store.parts() if one not in plan.by_sha256 and one not in self._running]:
-            await self._store.delete_part(name)
+                self._ordered_losses = -1  # look again when it has ended: its part is needless then
+        needless = [one for one in self._store.parts() if one not in plan.by_sha256 or one in held]
+        for name in needless:
+            if name not in self._running:
+                await self._store.delete_part(name)
 
     def _candidates(self) -> Iterator[CatalogFile]:
         held = self._store.held()
@@ -119,7 +129,7 @@ class Filler:
             if scanned >= _SCANNED_AT_ONCE:
                 self._missing.rotate(-scanned)
                 return
-            if file.sha256 in held or file.sha256 in self._running:
+            if file.sha256 in held or file.sha256 in self._running or file.sha256 in self._store.doubtful():
                 continue
             if self._transfers.has_source(file.sha256):
                 yield file
@@ -149,15 +159,20 @@ class Filler:
         try:
             await self._transfers.bring(transfer)
             self._disk_error = ""
-        except DiskError as error:
+        except (DiskError, StateError) as error:
             self._disk_error = str(error)
+            if isinstance(error, StateError):
+                # What was fetched cannot be shown: fetching it again and again would help nobody.
+                self._paused_until_s = self._clock.monotonic_s() + _STATE_PAUSE_S
             event(_log, "fill_stopped", level=logging.WARNING, file=transfer.file.sha256, error=error)
         finally:
             self._running.pop(transfer.file.sha256, None)
 
     def _conclude(self, decision: FillDecision) -> None:
         state, reason = decision.state, decision.reason
-        if (state is FillState.IDLE and self._is_behind()) or (
+        if self._clock.monotonic_s() < self._paused_until_s:
+            state, reason = FillState.DISK_FULL, self._disk_error
+        elif (state is FillState.IDLE and self._is_behind()) or (
             state is FillState.FILLING
             and not decision.starts
             and all(one.is_waiting for one, _ in self._running.values())

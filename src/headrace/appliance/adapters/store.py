@@ -18,7 +18,7 @@ from headrace.appliance.adapters.disk_slot import DiskSlot
 from headrace.appliance.adapters.ledger import Holding, Ledger
 from headrace.appliance.adapters.serve_tree import ServeTree
 from headrace.appliance.config import StoreSettings
-from headrace.appliance.errors import DiskError, DiskFullError
+from headrace.appliance.errors import DiskError, DiskFullError, StateError
 from headrace.appliance.fill_plan import DiskRoom
 from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId, Sha256
@@ -90,6 +90,10 @@ class DiskStore:
         """Names of the held files, as a live view."""
         return self._held.keys()
 
+    def doubtful(self) -> KeysView[Sha256]:
+        """Names of files that lie on a disk and wait for verification; most turn out to be good."""
+        return self._doubtful.keys()
+
     def holding(self, name: Sha256) -> Holding | None:
         """What is known of a held file."""
         return self._held.get(name)
@@ -150,8 +154,8 @@ class DiskStore:
                 disk_id=disk_id,
                 verified_s=self._clock.now_s(),
             )
-            self._ledger.keep([holding])
             self._hold(holding)
+            self._note([holding])
         return is_right
 
     async def delete_part(self, name: Sha256) -> None:
@@ -200,9 +204,10 @@ class DiskStore:
             return is_good
         if is_good:
             slot.did_well()
+            self.losses += holding.sha256 in self._doubtful
             good = replace(holding, verified_s=self._clock.now_s())
-            self._ledger.keep([good])
             self._hold(good)
+            self._note([good])
             return True
         event(_log, "file_withdrawn", level=logging.WARNING, file=holding.sha256, disk=holding.disk_id)
         self._withdraw(holding.sha256)
@@ -295,7 +300,7 @@ class DiskStore:
         await self._remove_doubles(slot, doubles)
         new = [_unverified(one, slot.disk_id) for one in unknown]
         self._doubtful.update((one.sha256, one) for one in new)
-        self._ledger.keep(new)
+        self._note(new)
         self.losses += 1
         event(_log, "disk_compared", disk=slot.disk_id, files=len(found), lost=len(lost), to_verify=len(unknown))
 
@@ -351,6 +356,14 @@ class DiskStore:
             self.changes += 1
         self._held[holding.sha256] = holding
 
+    def _note(self, holdings: list[Holding]) -> None:
+        # The ledger only makes the next start quick: without it files are verified again, so that a full system disk
+        # costs no fetch.
+        try:
+            self._ledger.keep(holdings)
+        except StateError as error:
+            event(_log, "ledger_not_written", level=logging.ERROR, error=error)
+
     def _withdraw(self, name: Sha256) -> Holding | None:
         holding = self._held.pop(name, None)
         if holding is not None:
@@ -358,7 +371,10 @@ class DiskStore:
             self.changes += 1
             self._tree.hide(name, holding.suffix)
         holding = holding or self._doubtful.pop(name, None)
-        self._ledger.drop([name])
+        try:
+            self._ledger.drop([name])
+        except StateError as error:
+            event(_log, "ledger_not_written", level=logging.ERROR, error=error)
         return holding
 
 
