@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.panel import Panel
 from rich.table import Table
 
 from headrace.base.clock import SystemClock
@@ -112,16 +110,21 @@ def _show_addresses(network: Network) -> None:
     token = layout.admin_token_file.read_text().strip()
     steer = layout.steer_urls[0]
     demo = f"&demo={network.switch_token}"
-    table = Table.grid(padding=(0, 2))
-    table.add_row("Fleet page", f"{layout.control_url}/#token={token}")
-    table.add_row("Player page", f"{layout.control_url}/player?title={TITLE}&steer={steer}#token={token}{demo}")
-    table.add_row("HLS", f"{steer}/v1/titles/{TITLE}/master.m3u8")
-    table.add_row("DASH", f"{steer}/v1/titles/{TITLE}/manifest.mpd")
-    table.add_row("API", f"{layout.control_url}/docs")
-    table.add_row("Status", f"HEADRACE_CONTROL={layout.control_url} HEADRACE_TOKEN_FILE={layout.admin_token_file} \\")
-    table.add_row("", ".venv/bin/headrace status --watch")
-    table.add_row("Logs", str(layout.folder / "logs"))
-    out.print(Panel(Group(table, "", "Ctrl-C ends it."), title="Headrace demo is running"), soft_wrap=True)
+    rows = (
+        ("Fleet page", f"{layout.control_url}/#token={token}"),
+        ("Player page", f"{layout.control_url}/player?title={TITLE}&steer={steer}#token={token}{demo}"),
+        ("HLS", f"{steer}/v1/titles/{TITLE}/master.m3u8"),
+        ("DASH", f"{steer}/v1/titles/{TITLE}/manifest.mpd"),
+        ("API", f"{layout.control_url}/docs"),
+        ("Terminal", "headrace status --watch, with these two variables set:"),
+        ("", f"HEADRACE_CONTROL={layout.control_url}"),
+        ("", f"HEADRACE_TOKEN_FILE={layout.admin_token_file}"),
+        ("Logs", str(layout.folder / "logs")),
+    )
+    out.print("\n[bold green]The network is running.[/] Ctrl-C ends it.\n")
+    for name, value in rows:
+        # Addresses are never folded: they are there to be copied.
+        out.print(f"[bold]{name:<12}[/] {value}", soft_wrap=True)
 
 
 def _wait(network: Network, clock: SystemClock) -> None:
