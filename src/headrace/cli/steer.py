@@ -16,6 +16,7 @@ from headrace.cli.console import AsJson, out
 from headrace.playback.adapters.explainer import ask_explanation
 from headrace.playback.adapters.geo import open_locator
 from headrace.playback.answers import Answers
+from headrace.playback.bodies import Bodies
 from headrace.playback.config import load_playback_config, parse_playback_config
 from headrace.playback.run import run_playback
 from headrace.steering.compile import compile_snapshot
@@ -118,7 +119,7 @@ def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) 
         raise UsageError(f"cannot read the snapshot {snapshot}: {error}") from None
     settings = load_playback_config(config) if config else parse_playback_config(_LOCAL, source="defaults")
     locate = open_locator(settings.clients.location_database)
-    answers = Answers(compile_snapshot(unpack_snapshot(data)), settings.answers, locate, retry_after_s=1)
+    answers = Answers(compile_snapshot(unpack_snapshot(data)), settings, locate, Bodies(0))
     found = answers.explain(client, title, now_s=SystemClock().now_s())
     if found is None:
         known = title in answers.compiled.titles

@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from headrace.base.ids import ApplianceId, TitleId
+from headrace.playback.bodies import Bodies
 from headrace.playback.clients import packed_address
-from headrace.playback.config import AnswerSettings
+from headrace.playback.config import PlaybackConfig
 from headrace.playback.requests import Asked, Kind
 from headrace.steering.compile import CompiledSnapshot, CompiledTitle
-from headrace.steering.dash import write_mpd
 from headrace.steering.explain import Explanation, explain
-from headrace.steering.hls import write_master
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import NEW_SESSION, Location, Session, choose, holders
+from headrace.steering.rank import NEW_SESSION, Location, Session, choose, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -73,17 +72,18 @@ class Answers:
     """All answers that one snapshot gives."""
 
     def __init__(
-        self, compiled: CompiledSnapshot, settings: AnswerSettings, locate: Locator | None, *, retry_after_s: int
+        self, compiled: CompiledSnapshot, config: PlaybackConfig, locate: Locator | None, bodies: Bodies
     ) -> None:
         self.compiled = compiled
         self.places: dict[str, Place] = {}
         """By client address as text; see `place`."""
         self.kept = 0
         self.kept_bytes = 0
-        self._settings = settings
+        self._settings = settings = config.answers
         self._limits = settings.limits
         self._locate = locate
-        self._retry_after_s = retry_after_s
+        self._bodies = bodies
+        self._retry_after_s = config.limits.retry_after_s
         self._shared: dict[tuple[int, Location | None], Place] = {}
         self._unplaced: dict[int, Place] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
@@ -132,13 +132,12 @@ class Answers:
             return problem(kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
         query = steering_query(pathways, title)
         if kind is Kind.MASTER:
-            body = write_master(
-                title.title, pathways, steering_uri=f"../../steering/hls/{title.title.title_id}?{query}"
-            )
+            uri = f"../../steering/hls/{title.title.title_id}?{query}"
+            body = self._bodies.master(title.title, pathways, steering_uri=uri)
             content_type = HLS
         else:
             url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
-            body = write_mpd(title.title, pathways, steering_url=url)
+            body = self._bodies.mpd(title.title, pathways, steering_url=url)
             content_type = DASH
         return Answer(status=200, content_type=content_type, body=body, label=f"{kind} 200 {self._reason(pathways)}")
 
@@ -168,7 +167,8 @@ class Answers:
         title = self.compiled.titles.get(title_name) if title_name is not None else None
         if title is None:
             return problem(asked.kind, 404, "unknown-file", "no published title has this file")
-        _, candidates = holders(self.compiled, place.class_no, title, place.location, self._limits)
+        groups = choose(self.compiled, place.class_no, title, place.location, self._limits).groups
+        candidates = walk(self.compiled, groups, title, place.location, self._limits)
         ranked = sorted(candidates, key=lambda one: (one.fault is Exclusion.DRAINING, one.fault is not None, one.order))
         names = [one.appliance.appliance_id for one in ranked]
         after = max((names.index(source) + 1 for source in sources if source in names), default=0)

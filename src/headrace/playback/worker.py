@@ -22,6 +22,7 @@ from headrace.playback.adapters.geo import open_locator
 from headrace.playback.adapters.server import end_worker
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import Answers, Locator
+from headrace.playback.bodies import Bodies
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import Counters
 from headrace.playback.keeper import Keeper, keep_pulling
@@ -61,6 +62,7 @@ class Worker:
         self._clock: Clock = SystemClock()
         self._counters = Counters()
         self._locate: Locator | None = open_locator(config.clients.location_database)
+        self._bodies = Bodies(config.answers.most_kept_bytes)
         tally = TallyFolder(folder / COUNTERS_FOLDER)
         token = read_secret(config.explain.token_file) if config.explain.token_file else ""
         self._control_token = read_secret(config.control.token_file)
@@ -127,9 +129,7 @@ class Worker:
 
     def _install(self, compiled: CompiledSnapshot) -> None:
         """Put a snapshot in force. It holds no cycles: the collector need not walk it, which would stall answers."""
-        retry_after_s = self._config.limits.retry_after_s
-        answers = Answers(compiled, self._config.answers, self._locate, retry_after_s=retry_after_s)
-        self.service.install(answers)
+        self.service.install(Answers(compiled, self._config, self._locate, self._bodies))
         gc.freeze()
 
 

@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headrace.base.ids import FileNo, Sha256, SiteId, TitleId
+from headrace.base.ids import Sha256, SiteId, TitleId
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import Title, TrackKind
-from headrace.fleet.model import Site, SiteKind
-from headrace.steering.model import SnapshotAppliance, SnapshotTitle, SteeringSnapshot
+from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
+from headrace.steering.model import Exclusion, SnapshotAppliance, SnapshotTitle, SteeringSnapshot
 from headrace.steering.routes import Coverage, RouteTable, build_routes
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
@@ -29,8 +29,19 @@ class CompiledTitle:
     files: FileSet
     fingerprint: str
     """8 hexadecimal digits over the title's files: tells a running session's playlist from that of a later publish."""
+    key: int
+    """64 bits of the title's id, for rendezvous hashing."""
     least_bps: int
     """Peak rate of the lowest video rendition with the costliest audio: below it, playback stalls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbleAppliance:
+    """An appliance in working order, with what ranking needs at hand."""
+
+    appliance: SnapshotAppliance
+    key: int
+    """64 bits of its id, for rendezvous hashing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +53,14 @@ class CompiledSnapshot:
     control_id: str
     origin_url: str
     sites: tuple[Site, ...]
+    site_nos: dict[SiteId, int]
     site_kinds: tuple[int, ...]
     """Order of preference of each site's kind, by site number."""
     appliances: dict[str, SnapshotAppliance]
     by_site: tuple[tuple[SnapshotAppliance, ...], ...]
     """Appliances by site number."""
+    able_by_site: tuple[tuple["AbleAppliance", ...], ...]
+    """Those of them that nothing but their load, an operator's drain or a missing title keeps from serving."""
     homeless: tuple[SnapshotAppliance, ...]
     """Appliances whose site is not in the snapshot: never eligible, but accounted for."""
     last_resort: ClientClass
@@ -82,9 +96,11 @@ def compile_snapshot(snapshot: SteeringSnapshot) -> CompiledSnapshot:
         control_id=snapshot.control_id,
         origin_url=snapshot.origin_url.rstrip("/"),
         sites=snapshot.sites,
+        site_nos=site_nos,
         site_kinds=tuple(KIND_ORDER[site.kind] for site in snapshot.sites),
         appliances={one.appliance_id: one for one in snapshot.appliances},
         by_site=tuple(tuple(row) for row in by_site),
+        able_by_site=tuple(_able(row) for row in by_site),
         homeless=tuple(homeless),
         last_resort=_last_resort(snapshot.sites),
         routes=routes,
@@ -93,6 +109,36 @@ def compile_snapshot(snapshot: SteeringSnapshot) -> CompiledSnapshot:
         titles={row.title.title_id: _compiled_title(row) for row in snapshot.titles},
         title_of_file={file.sha256: row.title.title_id for row in snapshot.titles for file in row.title.files},
         bad_prefixes=bad,
+    )
+
+
+def order_fault(one: SnapshotAppliance) -> Exclusion | None:
+    """Why an appliance is not in working order, whoever asks and for whatever title; None when it is."""
+    if one.admin_state is AdminState.DISABLED:
+        return Exclusion.DISABLED
+    if one.health.state is not HealthState.HEALTHY:
+        return _BY_STATE[one.health.state]
+    if not one.health.is_turned_up:
+        return Exclusion.NOT_TURNED_UP
+    return Exclusion.NO_ROOM if one.capacity_bps <= 0 else None
+
+
+_BY_STATE = {
+    HealthState.LOST: Exclusion.LOST,
+    HealthState.UNHEALTHY: Exclusion.UNHEALTHY,
+    HealthState.UNKNOWN: Exclusion.NOT_TURNED_UP,
+    HealthState.TURNING_UP: Exclusion.NOT_TURNED_UP,
+}
+
+
+def hash_key(name: str) -> int:
+    """64 well-mixed bits of an id; the same in every version of this program."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _able(appliances: list[SnapshotAppliance]) -> tuple[AbleAppliance, ...]:
+    return tuple(
+        AbleAppliance(appliance=one, key=hash_key(one.appliance_id)) for one in appliances if order_fault(one) is None
     )
 
 
@@ -119,14 +165,11 @@ def _compiled_title(row: SnapshotTitle) -> CompiledTitle:
     audio = [one.bandwidth_bps for one in renditions if one.kind is TrackKind.AUDIO]
     return CompiledTitle(
         title=row.title,
-        files=_file_set(row.file_nos),
+        files=FileSet(row.file_nos),
+        key=hash_key(row.title.title_id),
         fingerprint=_fingerprint(file.sha256 for file in row.title.files),
         least_bps=min(video, default=0) + max(audio, default=0),
     )
-
-
-def _file_set(numbers: tuple[FileNo, ...]) -> FileSet:
-    return FileSet(numbers)
 
 
 def _fingerprint(names: Iterable[Sha256]) -> str:

@@ -6,6 +6,8 @@ the MPD, so it is given as an absolute one.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 
 from lxml import etree
 
@@ -19,6 +21,14 @@ _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 _MIME = {TrackKind.VIDEO: "video/mp4", TrackKind.AUDIO: "audio/mp4", TrackKind.TEXT: "text/vtt"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MpdFrame:
+    """All of a title's MPD that is the same for every client: what stands before and after the pathways."""
+
+    head: bytes
+    tail: bytes
+
+
 def write_mpd(title: Title, pathways: Sequence[Pathway], *, steering_url: str) -> bytes:
     """The MPD.
 
@@ -26,6 +36,11 @@ def write_mpd(title: Title, pathways: Sequence[Pathway], *, steering_url: str) -
         pathways: best first, at least one.
         steering_url: absolute URL of the steering manifest.
     """
+    return fill_frame(write_frame(title), pathways, steering_url=steering_url)
+
+
+def write_frame(title: Title) -> MpdFrame:
+    """The frame of a title's MPD."""
     mpd = etree.Element(f"{{{NAMESPACE}}}MPD", nsmap={None: NAMESPACE})
     _set(
         mpd,
@@ -34,14 +49,24 @@ def write_mpd(title: Title, pathways: Sequence[Pathway], *, steering_url: str) -
         mediaPresentationDuration=_duration(title.duration_s),
         minBufferTime="PT2S",
     )
-    for pathway in pathways:
-        _child(mpd, "BaseURL", serviceLocation=pathway.pathway_id).text = _clean(pathway.base_url + "/")
-    steering = _child(mpd, "ContentSteering", defaultServiceLocation=pathways[0].pathway_id, queryBeforeStart="false")
-    steering.text = _clean(steering_url)
+    _child(mpd, "Pathways")
     period = _child(mpd, "Period", id="0", start="PT0S")
     for number, members in enumerate(_adaptation_sets(title)):
         _write_adaptation_set(period, number, members)
-    return etree.tostring(mpd, xml_declaration=True, encoding="UTF-8")
+    head, _, tail = etree.tostring(mpd, xml_declaration=True, encoding="UTF-8").partition(b"<Pathways/>")
+    return MpdFrame(head=head, tail=tail)
+
+
+def fill_frame(frame: MpdFrame, pathways: Sequence[Pathway], *, steering_url: str) -> bytes:
+    """The MPD of a frame, its pathways best first and its steering server."""
+    parts = [
+        f'<BaseURL serviceLocation="{one.pathway_id}">{escape(_clean(one.base_url))}/</BaseURL>' for one in pathways
+    ]
+    parts.append(
+        f'<ContentSteering defaultServiceLocation="{pathways[0].pathway_id}" queryBeforeStart="false">'
+        f"{escape(_clean(steering_url))}</ContentSteering>"
+    )
+    return frame.head + "".join(parts).encode() + frame.tail
 
 
 def _adaptation_sets(title: Title) -> list[list[Rendition]]:

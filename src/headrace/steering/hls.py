@@ -46,15 +46,25 @@ def write_master(title: Title, pathways: Sequence[Pathway], *, steering_uri: str
         pathways: best first, at least one.
         steering_uri: SERVER-URI of the steering manifest; may be relative to the playlist.
     """
-    steering = _attributes([("SERVER-URI", _quoted(steering_uri)), ("PATHWAY-ID", _quoted(pathways[0].pathway_id))])
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS", f"#EXT-X-CONTENT-STEERING:{steering}"]
-    ladder = variants(title)
-    for pathway in pathways:
-        lines.extend(_media_lines(title, pathway))
-        for variant in ladder:
-            lines.append(f"#EXT-X-STREAM-INF:{_attributes(_variant_attributes(title, variant, pathway))}")
-            lines.append(pathway.base_url + playlist_path(variant.video))
+    return join_master([write_pathway(title, one) for one in pathways], pathways[0], steering_uri=steering_uri)
+
+
+def write_pathway(title: Title, pathway: Pathway) -> bytes:
+    """The part of a master playlist that one pathway is: its rendition groups and variants."""
+    lines = list(_media_lines(title, pathway))
+    for variant in variants(title):
+        lines.append(f"#EXT-X-STREAM-INF:{_attributes(_variant_attributes(title, variant, pathway))}")
+        lines.append(pathway.base_url + playlist_path(variant.video))
     return ("\n".join(lines) + "\n").encode()
+
+
+def join_master(parts: Sequence[bytes], first: Pathway, *, steering_uri: str) -> bytes:
+    """A master playlist of the parts that `write_pathway` wrote, best first; playback starts on `first`."""
+    steering = _attributes([("SERVER-URI", _quoted(steering_uri)), ("PATHWAY-ID", _quoted(first.pathway_id))])
+    return b"".join((_HEAD, f"#EXT-X-CONTENT-STEERING:{steering}\n".encode(), *parts))
+
+
+_HEAD = b"#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
 
 
 def _media_lines(title: Title, pathway: Pathway) -> Iterator[str]:

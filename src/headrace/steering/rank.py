@@ -9,17 +9,24 @@ Sites declared as last resort serve clients for whom no routed site has an eligi
 runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from headrace.base.ids import ApplianceId
-from headrace.fleet.model import AdminState, HealthState
-from headrace.steering.compile import ClientClass, CompiledSnapshot, CompiledTitle
+from headrace.base.ids import ApplianceId, SiteId
+from headrace.fleet.model import AdminState
+from headrace.steering.compile import (
+    AbleAppliance,
+    ClientClass,
+    CompiledSnapshot,
+    CompiledTitle,
+    hash_key,
+    order_fault,
+)
 from headrace.steering.model import Exclusion, SnapshotAppliance
 
 EARTH_RADIUS_KM = 6371.0
+_64_BITS = 2**64 - 1
 FAR_STEP = 1_000_000
 """Distance step of a site whose place, or whose client's place, is not known: behind all that are."""
 
@@ -115,18 +122,47 @@ def choose(
     limits: Limits,
     session: Session = NEW_SESSION,
 ) -> Choice:
-    """The pathways for a client, without the reasons; looks only at appliances of sites that hear the client."""
-    groups, candidates = holders(compiled, client_class, title, location, limits, session)
-    eligible = [one for one in candidates if _may_be_chosen(one, session)]
-    chosen = _over_sites(sorted(eligible, key=lambda one: (one.is_slow, one.order)), limits)
+    """The pathways for a client, without the reasons; looks no further than it must."""
+    groups, found = _pool(compiled, compiled.classes[client_class], title, location, limits, session)
+    if not any(one.fault is None for one in found) and compiled.last_resort:
+        last = _pool(compiled, compiled.last_resort, title, location, limits, session)
+        if any(one.fault is None for one in last[1]):
+            groups, found = last
+    chosen = _over_sites(found, limits)
     taken = {one.appliance.appliance_id for one in chosen}
     kept = [
         one
-        for one in candidates
-        if one.appliance.appliance_id in session.written and one.appliance.appliance_id not in taken
+        for one in _written(compiled, groups, title, location, limits, session)
+        if one.appliance.appliance_id not in taken
     ]
     kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
     return Choice(chosen=tuple(chosen), kept=tuple(kept), groups=groups)
+
+
+def walk(
+    compiled: CompiledSnapshot,
+    groups: ClientClass,
+    title: CompiledTitle,
+    location: Location | None,
+    limits: Limits,
+    session: Session = NEW_SESSION,
+) -> Iterator[Candidate]:
+    """Appliances of the sites in `groups` that hold the title, best first; those with a `fault` are among them."""
+    buckets: dict[tuple[int, int, int], list[int]] = {}
+    for group_no, group in enumerate(groups):
+        for site_no in group:
+            step, _ = _distance(compiled, site_no, location, limits)
+            buckets.setdefault((group_no, compiled.site_kinds[site_no], step), []).append(site_no)
+    for place in sorted(buckets):
+        scored = [
+            (-rendezvous_score(title.key, able.key, able.appliance.capacity_bps), able.appliance.appliance_id, able)
+            for site_no in buckets[place]
+            for able in compiled.able_by_site[site_no]
+        ]
+        scored.sort(key=_by_score)
+        for negative, _, able in scored:
+            if title.files.issubset(able.appliance.holdings):
+                yield _candidate(compiled, able.appliance, (*place, negative), location, limits, session)
 
 
 def rank(
@@ -150,24 +186,33 @@ def rank(
     return Ranking(chosen=choice.chosen, kept=choice.kept, excluded=tuple(excluded))
 
 
-def holders(
+def _pool(
     compiled: CompiledSnapshot,
-    client_class: int,
+    groups: ClientClass,
     title: CompiledTitle,
     location: Location | None,
     limits: Limits,
-    session: Session = NEW_SESSION,
+    session: Session,
 ) -> tuple[ClientClass, list[Candidate]]:
-    """Appliances that may serve this client the title or could but for `fault`, in no order, and their sites."""
-    routed = compiled.classes[client_class]
-    found = list(_candidates(compiled, routed, title, location, limits, session))
-    if any(one.fault is None for one in found) or not compiled.last_resort:
-        return routed, found
-    last = list(_candidates(compiled, compiled.last_resort, title, location, limits, session))
-    return (compiled.last_resort, last) if any(one.fault is None for one in last) else (routed, found)
+    """Candidates to choose from, best first, slow ones last: as many as the choice can depend on."""
+    fast: list[Candidate] = []
+    slow: list[Candidate] = []
+    sites: set[SiteId] = set()
+    wanted_sites = min(limits.sites, limits.pathways)
+    for one in walk(compiled, groups, title, location, limits, session):
+        if not _may_be_chosen(one, session):
+            continue
+        if one.is_slow:
+            slow.append(one)
+            continue
+        fast.append(one)
+        sites.add(one.appliance.site_id)
+        if len(fast) >= limits.pathways and len(sites) >= wanted_sites:
+            break
+    return groups, fast + slow
 
 
-def _candidates(
+def _written(
     compiled: CompiledSnapshot,
     groups: ClientClass,
     title: CompiledTitle,
@@ -175,31 +220,50 @@ def _candidates(
     limits: Limits,
     session: Session,
 ) -> Iterator[Candidate]:
-    for group_no, group in enumerate(groups):
-        for site_no in group:
-            distance_km = _distance_km(compiled, site_no, location)
-            step = FAR_STEP if distance_km is None else int(distance_km / limits.distance_step_km)
-            place = (group_no, compiled.site_kinds[site_no], step)
-            for one in compiled.by_site[site_no]:
-                if _hard_fault(one, title) is not None:
-                    continue
-                score = rendezvous_score(title.title.title_id, one.appliance_id, one.capacity_bps)
-                yield Candidate(
-                    appliance=one,
-                    fault=_soft_fault(one, limits),
-                    is_slow=one.appliance_id in session.slow,
-                    distance_km=distance_km,
-                    score=score,
-                    order=(*place, -score, one.appliance_id),
-                )
+    """The session's own appliances that can still serve it."""
+    for name in session.written:
+        one = compiled.appliances.get(name)
+        if one is None or order_fault(one) is not None or not title.files.issubset(one.holdings):
+            continue
+        site_no = compiled.site_nos.get(one.site_id)
+        for group_no, group in enumerate(groups):
+            if site_no is not None and site_no in group:
+                step, _ = _distance(compiled, site_no, location, limits)
+                score = rendezvous_score(title.key, hash_key(name), one.capacity_bps)
+                place = (group_no, compiled.site_kinds[site_no], step, -score)
+                yield _candidate(compiled, one, place, location, limits, session)
 
 
-def rendezvous_score(title: str, appliance: str, weight: float) -> float:
-    """Weighted rendezvous hashing (Wang and Ravishankar's logarithmic method): the share of titles for which an
-    appliance scores highest is its weight over the sum of weights. 0 for a weight of 0."""
-    digest = hashlib.blake2b(f"{title}/{appliance}".encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
-    return weight / -math.log(uniform)
+def _candidate(
+    compiled: CompiledSnapshot,
+    one: SnapshotAppliance,
+    place: tuple[int, int, int, float],
+    location: Location | None,
+    limits: Limits,
+    session: Session,
+) -> Candidate:
+    site_no = compiled.site_nos[one.site_id]
+    return Candidate(
+        appliance=one,
+        fault=_soft_fault(one, limits),
+        is_slow=one.appliance_id in session.slow,
+        distance_km=_distance(compiled, site_no, location, limits)[1],
+        score=-place[3],
+        order=(*place, one.appliance_id),
+    )
+
+
+def _by_score(row: tuple[float, str, AbleAppliance]) -> tuple[float, str]:
+    return row[:2]
+
+
+def rendezvous_score(title_key: int, appliance_key: int, weight: float) -> float:
+    """Weighted rendezvous hashing (logarithmic method): the share of titles for which an appliance scores highest is
+    its weight over the sum of weights. Keys are of `hash_key`; they are mixed as in SplitMix64 (Steele et al., 2014),
+    which in Python costs half of a keyed hash."""
+    mixed = ((title_key ^ appliance_key) * 0xBF58476D1CE4E5B9) & _64_BITS
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _64_BITS
+    return weight / -math.log((((mixed ^ (mixed >> 31)) >> 12) + 0.5) / 2**52)
 
 
 def distance_km(one: Location, other: Location) -> float:
@@ -210,11 +274,15 @@ def distance_km(one: Location, other: Location) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
-def _distance_km(compiled: CompiledSnapshot, site_no: int, location: Location | None) -> float | None:
+def _distance(
+    compiled: CompiledSnapshot, site_no: int, location: Location | None, limits: Limits
+) -> tuple[int, float | None]:
+    """Distance step and kilometres from a site to the client; far off where one of both places is unknown."""
     site = compiled.sites[site_no]
     if location is None or site.latitude_deg is None or site.longitude_deg is None:
-        return None
-    return distance_km(location, Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg))
+        return FAR_STEP, None
+    km = distance_km(location, Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg))
+    return int(km / limits.distance_step_km), km
 
 
 def _may_be_chosen(one: Candidate, session: Session) -> bool:
@@ -237,26 +305,6 @@ def _over_sites(ranked: list[Candidate], limits: Limits) -> list[Candidate]:
     return chosen
 
 
-_BY_STATE = {
-    HealthState.LOST: Exclusion.LOST,
-    HealthState.UNHEALTHY: Exclusion.UNHEALTHY,
-    HealthState.UNKNOWN: Exclusion.NOT_TURNED_UP,
-    HealthState.TURNING_UP: Exclusion.NOT_TURNED_UP,
-}
-
-
-def _hard_fault(one: SnapshotAppliance, title: CompiledTitle) -> Exclusion | None:
-    if one.admin_state is AdminState.DISABLED:
-        return Exclusion.DISABLED
-    if one.health.state is not HealthState.HEALTHY:
-        return _BY_STATE[one.health.state]
-    if not one.health.is_turned_up:
-        return Exclusion.NOT_TURNED_UP
-    if one.capacity_bps <= 0:
-        return Exclusion.NO_ROOM
-    return None if title.files.issubset(one.holdings) else Exclusion.TITLE_NOT_HELD
-
-
 def _soft_fault(one: SnapshotAppliance, limits: Limits) -> Exclusion | None:
     if one.admin_state is AdminState.DRAINING:
         return Exclusion.DRAINING
@@ -266,14 +314,14 @@ def _soft_fault(one: SnapshotAppliance, limits: Limits) -> Exclusion | None:
 def _exclusion(
     one: SnapshotAppliance, title: CompiledTitle, limits: Limits, *, is_routed: bool
 ) -> tuple[Exclusion, str]:
-    fault = _hard_fault(one, title)
-    if fault is not None and fault is not Exclusion.TITLE_NOT_HELD:
+    fault = order_fault(one)
+    if fault is not None:
         return fault, one.health.detail or one.health.reason
     if not is_routed:
         return Exclusion.NO_ROUTE, "its site has no prefix that covers the client"
-    if fault is not None:
+    if not title.files.issubset(one.holdings):
         missing = len(title.files - one.holdings)
-        return fault, f"{missing} of {len(title.files)} files missing"
+        return Exclusion.TITLE_NOT_HELD, f"{missing} of {len(title.files)} files missing"
     soft = _soft_fault(one, limits)
     if soft is Exclusion.NO_ROOM:
         return soft, f"sends {one.tx_bps / one.capacity_bps:.0%} of its capacity, limit {limits.room_ratio:.0%}"

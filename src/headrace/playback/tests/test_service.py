@@ -12,6 +12,7 @@ from headrace.base.clock import ManualClock
 from headrace.fleet.model import AdminState, HealthState
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import Answers
+from headrace.playback.bodies import Bodies
 from headrace.playback.counters import Counters
 from headrace.playback.service import PlaybackService
 from headrace.playback.testing import FakeReply, FakeScope, make_config
@@ -36,10 +37,11 @@ class Node:
         self.config = make_config(extra)
         self.clock = ManualClock(SNAPSHOT.built_at_s + 4)
         self.counters = Counters()
+        self.bodies = Bodies(self.config.answers.most_kept_bytes)
         self.service = PlaybackService(self.config, self.clock, self.counters, TallyFolder(tmp), token)
 
     def install(self, snapshot: SteeringSnapshot = SNAPSHOT, *, locate: object = None) -> "Node":
-        self.service.install(Answers(compile_snapshot(snapshot), self.config.answers, locate, retry_after_s=60))
+        self.service.install(Answers(compile_snapshot(snapshot), self.config, locate, self.bodies))
         return self
 
     async def ask(self, path: str, query: str = "", **changes: object) -> FakeReply:
