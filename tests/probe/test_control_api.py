@@ -1,6 +1,8 @@
 """The control plane's API over its real store: who may call what, what is refused and how, what a change leaves."""
 
+import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
@@ -92,14 +94,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def api(tmp_path: Path, migrated: Path) -> AsyncIterator[Api]:
+def config() -> str:
+    """More settings, by parametrize."""
+    return ""
+
+
+@pytest.fixture
+async def api(tmp_path: Path, migrated: Path, config: str) -> AsyncIterator[Api]:
     clock = ManualClock()
     shutil.copy(migrated, tmp_path / "store.db")
     store = open_store(f"sqlite:///{tmp_path}/store.db")
     secret = new_secret(SecretKind.OPERATOR)
     (tmp_path / "admin.token").write_text(secret.text + "\n")
     take_tokens(store, tmp_path / "admin.token", tmp_path / "missing", now_s=clock.now_s())
-    app = make_app(make_parts(read_config(CONFIG, source="test"), store, clock))
+    app = make_app(make_parts(read_config(CONFIG + config, source="test"), store, clock))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://control") as http:
         yield Api(http, app, store, clock, secret.text)
@@ -263,6 +271,29 @@ class TestProblems:
         response = await api.http.post("/v1/tokens", content=endless(), headers=headers)
         assert (response.status_code, response.json()["code"]) == (413, "too-large")
 
+    async def test_odd_texts_and_numbers_never_get_into_the_store(self, api: Api) -> None:
+        assert await api.refused("DELETE", "/v1/sites/%00") == (422, "invalid")
+        for bad in (b'"\\ud800"', b'"a\\u0000b"'):
+            body = encode(make_site(name="NAME")).replace(b'"NAME"', bad)
+            status = (await api.ask("PUT", "/v1/sites/site-a", body)).status_code
+            assert status in (200, 422)
+        title = encode(TitleRegistration(title=make_title(), expected_version=0))
+        for bad in (b"NaN", b"1e999"):
+            spoiled = title.replace(b'"duration_s":60.0', b'"duration_s":' + bad)
+            assert await api.refused("PUT", "/v1/titles/film", spoiled) == (422, "invalid")
+        await api.ok("GET", "/v1/titles")
+        await api.ok("GET", "/v1/fleet")
+
+    @pytest.mark.parametrize("config", ["[limits]\nrequest_timeout_s = 0.2\n"])
+    async def test_a_body_that_never_comes_is_given_up(self, api: Api) -> None:
+        async def stuck() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.sleep(60)
+
+        headers = {"authorization": f"Bearer {api.admin}", "content-type": "application/json"}
+        response = await api.http.post("/v1/tokens", content=stuck(), headers=headers)
+        assert (response.status_code, response.json()["code"]) == (503, "timed-out")
+
     async def test_a_store_that_is_away_is_503_without_details(self, api: Api, tmp_path: Path) -> None:
         api.store.close()
         spoil(tmp_path)
@@ -379,6 +410,19 @@ class TestEnrolment:
         last = (await api.ok("GET", "/v1/events"))[-1]
         assert (last["kind"], last["actor"]) == ("appliance.impersonation-refused", "appliance:a1")
         assert (await api.ok("GET", "/v1/appliances/a2"))["last_report_s"] is None
+
+    async def test_a_report_that_cannot_be_kept_is_refused(self, api: Api) -> None:
+        credential = await api.enrolled()
+        body = encode(exchange_request())
+        for bad in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
+            spoiled = body.replace(b'"tx_bps":0.0', b'"tx_bps":' + bad)
+            assert spoiled != body
+            assert await api.refused("POST", "/v1/agent/exchange", spoiled, token=credential) == (422, "invalid")
+        assert len((await api.ok("GET", "/v1/fleet"))["appliances"]) == 1
+        for field in (b'"boot_id":"boot 1"', b'"sequence":0'):
+            name = field.split(b":")[0]
+            spoiled = re.sub(name + rb":[^,]+", field, body)
+            assert await api.refused("POST", "/v1/agent/exchange", spoiled, token=credential) == (422, "invalid")
 
 
 class TestPlan:

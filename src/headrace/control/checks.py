@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from headrace.base.errors import UsageError
 from headrace.base.ids import appliance_id, site_id
 from headrace.fleet.model import FleetError, Site
+from headrace.wire.codec import decode, encode
+from headrace.wire.errors import MalformedError
 
 MOST_PREFIXES = 200_000
 _BOOT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -21,6 +23,7 @@ def check_site(site: Site) -> None:
         UsageError, FleetError: the first thing that is wrong.
     """
     site_id(site.site_id)
+    check_storable(f"site {site.site_id}", site)
     if len(site.prefixes) > MOST_PREFIXES:
         raise FleetError(f"site {site.site_id}: {len(site.prefixes)} prefixes are over the limit of {MOST_PREFIXES}")
     for prefix in site.prefixes:
@@ -69,3 +72,16 @@ def check_words(what: str, text: str, *, most: int = 200, may_be_empty: bool = F
     """Check a short text for people; raises UsageError."""
     if len(text) > most or not text.isprintable() or not (text.strip() or may_be_empty):
         raise UsageError(f"{what}: use 1-{most} printable characters on one line")
+
+
+def check_storable(what: str, value: object) -> None:
+    """Check that a value comes back from JSON as it went in: no NaN, no infinity, no half of a character.
+
+    A row that cannot be read again would take the whole fleet's view with it. Raises UsageError.
+    """
+    try:
+        again = decode(type(value), encode(value))
+    except (MalformedError, ValueError):
+        again = None
+    if again != value:
+        raise UsageError(f"{what}: holds a number or text that JSON cannot keep (NaN, infinity, half a character)")

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from headrace.base.clock import Clock
-from headrace.base.logs import event
 from headrace.control.errors import StoreError
 from headrace.control.ports import Store
 from headrace.wire.codec import encode
@@ -21,7 +20,8 @@ _log = logging.getLogger(__name__)
 POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """A comment line this often keeps proxies from closing the stream, and shows dead followers."""
-QUEUE = 64
+QUEUE = 16
+"""Polls that a follower may lag behind."""
 CATCH_UP = 500
 """Events that a follower that comes back is given at once."""
 
@@ -38,6 +38,8 @@ class Feed:
         self._wanted = asyncio.Event()
         self._is_closed = False
         self._last_view: FleetView | None = None
+        self.failures = 0
+        """Polls that ended in an error."""
 
     @property
     def is_full(self) -> bool:
@@ -50,18 +52,19 @@ class Feed:
         return len(self._followers)
 
     async def run(self) -> None:
-        """Poll while somebody follows; for ever."""
+        """Poll while somebody follows; for ever. The top of a loop: no error ends it."""
+        told: int | None = None
         while True:
-            await self._wanted.wait()
-            told = (await asyncio.to_thread(self._store.versions)).events
-            while self._followers:
-                try:
-                    told = await self._turn(told)
-                except StoreError as error:
-                    event(_log, "feed_waits", level=logging.WARNING, error=error)
-                await self._clock.sleep(POLL_S)
-            self._wanted.clear()
-            self._last_view = None
+            if not self._followers:
+                told = self._last_view = None
+                self._wanted.clear()
+                await self._wanted.wait()
+            try:
+                told = await self._turn(told)
+            except Exception:
+                self.failures += 1
+                _log.exception("turn_failed loop=feed failures=%d", self.failures)
+            await self._clock.sleep(POLL_S)
 
     async def follow(self, last_event_id: int | None, is_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
         """Messages for one follower, until it goes, falls behind, may no longer listen, or the node stops.
@@ -71,17 +74,12 @@ class Feed:
             is_allowed: asked (in a thread) at each heartbeat.
         """
         with self._queue() as queue:
-            if last_event_id is not None:
-                for one in await asyncio.to_thread(self._store.events, after=last_event_id, limit=CATCH_UP):
-                    yield event_message(one)
-            yield fleet_message(await asyncio.to_thread(self._newest))
+            yield await asyncio.to_thread(self._first_words, last_event_id)
             while True:
                 try:
                     message = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
                 except TimeoutError:
-                    if not await asyncio.to_thread(is_allowed):
-                        return
-                    message = b": still here\n\n"
+                    message = b": still here\n\n" if await asyncio.to_thread(_may_stay, is_allowed) else None
                 if message is None:
                     return
                 yield message
@@ -102,14 +100,25 @@ class Feed:
         finally:
             self._followers.discard(queue)
 
-    async def _turn(self, told: int) -> int:
+    def _first_words(self, last_event_id: int | None) -> bytes:
+        try:
+            missed = () if last_event_id is None else self._store.events(after=last_event_id, limit=CATCH_UP)
+            return b"".join(event_message(one) for one in missed) + fleet_message(self._newest())
+        except StoreError:
+            return b": the store does not answer; more follows when it does\n\n"
+
+    async def _turn(self, told: int | None) -> int:
+        """Tell what is new since event `told` (None: from now on), all of it as one message."""
+        if told is None:
+            told = (await asyncio.to_thread(self._store.versions)).events
         new = await asyncio.to_thread(self._store.events, after=told, limit=CATCH_UP)
-        for one in new:
-            self._tell(event_message(one))
+        message = b"".join(event_message(one) for one in new)
         view = await asyncio.to_thread(self._newest)
         if self._last_view is None or replace(view, now_s=0.0) != replace(self._last_view, now_s=0.0):
             self._last_view = view
-            self._tell(fleet_message(view))
+            message += fleet_message(view)
+        if message:
+            self._tell(message)
         return new[-1].event_id if new else told
 
     def _tell(self, message: bytes) -> None:
@@ -124,6 +133,13 @@ class Feed:
         while not queue.empty():
             queue.get_nowait()
         queue.put_nowait(None)
+
+
+def _may_stay(is_allowed: Callable[[], bool]) -> bool:
+    try:
+        return is_allowed()
+    except StoreError:
+        return True  # nobody can say; the next heartbeat asks again
 
 
 def event_message(one: EventView) -> bytes:

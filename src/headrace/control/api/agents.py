@@ -12,7 +12,7 @@ from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.openapi import body_of
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, invalid, not_found
-from headrace.control.checks import check_address, check_message
+from headrace.control.checks import check_address, check_message, check_storable
 from headrace.control.exchange import Arrival, judge_arrival, merge_holdings, next_report, page_plan
 from headrace.control.model import Enrolment, FleetRow, SetHead, StoredSet, TokenKind, TokenRow
 from headrace.control.secret_text import SecretKind, new_secret
@@ -121,6 +121,7 @@ def _exchange(parts: Parts, caller: Caller, body: bytes) -> bytes:
     if asked.appliance_id != name:
         raise _impostor(parts, caller, asked.appliance_id)
     check_message(asked.boot_id, asked.sequence)
+    check_storable("report", asked.report)
     now_s = parts.clock.now_s()
     row, arrival = _take_report(parts, name, asked, now_s)
     holdings_digest = row.holdings.digest

@@ -52,6 +52,8 @@ async def admit(request: Request, parts: Parts, access: Access) -> Caller:
     Raises:
         Refusal: 401 not proven, 403 proven but not allowed, 429 too many failures.
     """
+    if "\x00" in request.url.path or "%00" in str(request.url):
+        raise Refusal(422, "invalid", "addresses hold no NUL character")
     if access is Access.PUBLIC:
         return NOBODY
     text, is_cookie = secret_of(request)

@@ -10,7 +10,7 @@ from headrace.catalog.model import check_title
 from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, invalid, not_found
-from headrace.control.checks import check_words
+from headrace.control.checks import check_storable, check_words
 from headrace.control.model import StoredTitle, TitleConflict
 from headrace.wire.operator import TitleRegistration, TitleView
 
@@ -80,6 +80,8 @@ def _check(asked: TitleRegistration) -> None:
         file_name(file.sha256)
         if not 0 < file.size_bytes < _MOST_FILE_BYTES:
             raise invalid(f"file {file.sha256}: size_bytes {file.size_bytes} is out of range")
+        check_words("rendition_id", file.rendition_id, most=128)
+    check_storable(f"title {title.title_id}", title)
     if len({file.sha256 for file in title.files}) != len(title.files):
         raise invalid("a file is named twice")
     check_title(title)
