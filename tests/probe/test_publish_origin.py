@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,11 +28,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, *listen: str) -> "subprocess.Popen[str]":
+@contextmanager
+def started(folder: Path, *listen: str) -> "Iterator[subprocess.Popen[str]]":
+    """The command, ended with the block."""
     command = [*HEADRACE, "origin", "--folder", str(folder)]
     for address in listen:
         command += ["--listen", address]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LC_ALL": "C"})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LC_ALL": "C"})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def wait_for(url: str, seconds: float = 20.0) -> httpx.Response:
@@ -62,14 +70,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def origin(folder: Path) -> Iterator[str]:
     port = free_port()
-    process = start(folder, f"127.0.0.1:{port}", f"[::1]:{port}")
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{url}/healthz")
-        yield url
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    with started(folder, f"127.0.0.1:{port}", f"[::1]:{port}"):
+        wait_for(f"http://127.0.0.1:{port}/healthz")
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_file_with_everything_a_player_needs(origin: str):
@@ -100,49 +103,55 @@ def test_a_method_that_writes_is_refused(origin: str):
 
 def test_nginx_is_started_again_when_it_dies_and_goes_with_the_command(folder: Path):
     port = free_port()
-    process = start(folder, f"127.0.0.1:{port}")
     url = f"http://127.0.0.1:{port}"
-    wait_for(f"{url}/healthz")
-    (master,) = children(process.pid)
-    workers = children(master)
-    os.kill(master, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while children(process.pid) in ([], [master]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert wait_for(f"{url}{PATH}").content == BODY
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()], "workers without a master are ended"
-    process.terminate()
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "origin_nginx_died" in said
+    with started(folder, f"127.0.0.1:{port}") as process:
+        wait_for(f"{url}/healthz")
+        (master,) = children(process.pid)
+        workers = children(master)
+        os.kill(master, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while children(process.pid) in ([], [master]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert wait_for(f"{url}{PATH}").content == BODY
+        assert not [pid for pid in workers if is_running(pid)], "workers without a master are ended"
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert "origin_nginx_died" in said
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, timeout=2)
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_nginx_goes_when_the_command_is_killed(folder: Path):
     port = free_port()
-    process = start(folder, f"127.0.0.1:{port}")
     url = f"http://127.0.0.1:{port}"
-    wait_for(f"{url}/healthz")
-    process.kill()
-    process.communicate(timeout=20)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(url, timeout=2)
-        except httpx.HTTPError:
-            return
-        time.sleep(0.05)
-    pytest.fail("nginx outlived its command")
+    with started(folder, f"127.0.0.1:{port}") as process:
+        wait_for(f"{url}/healthz")
+        (master,) = children(process.pid)
+        process.kill()
+        process.wait(20)
+        deadline = time.monotonic() + 20
+        while is_running(master) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not is_running(master)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, timeout=2)
 
 
 def test_an_address_in_use_and_a_missing_folder_are_clear_errors(folder: Path, tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = start(folder, f"127.0.0.1:{taken.getsockname()[1]}")
-        _, said = process.communicate(timeout=30)
+        with started(folder, f"127.0.0.1:{taken.getsockname()[1]}") as process:
+            _, said = process.communicate(timeout=60)
     assert (process.returncode, "cannot listen on" in said, "Traceback" in said) == (2, True, False)
-    process = start(tmp_path / "absent", "127.0.0.1:9")
-    _, said = process.communicate(timeout=30)
+    with started(tmp_path / "absent", "127.0.0.1:9") as process:
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, "does not exist" in said) == (2, True)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,19 +14,25 @@ _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 @contextlib.asynccontextmanager
 async def child(
-    program: str, arguments: tuple[str, ...], *, stderr: int, on_orphaned: signal.Signals = signal.SIGKILL
+    program: str,
+    arguments: tuple[str, ...],
+    *,
+    out: int = PIPE,
+    err: int | None,
+    on_orphaned: signal.Signals = signal.SIGKILL,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `program` with its output as a pipe; it and its own children are killed at the end.
+    """Run `program`; it and its own children are killed at the end.
 
     Args:
+        err: as for `asyncio.create_subprocess_exec`; None passes it on to our own standard error.
         on_orphaned: what it gets when this process is killed.
     """
     launcher = (sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(int(on_orphaned)))
     process = await asyncio.create_subprocess_exec(
         *(*launcher, program, *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
+        stdin=DEVNULL,
+        stdout=out,
+        stderr=err,
         limit=1024 * 1024,
         # Ctrl-C is for us to pass on, and what a dead child leaves behind can be ended as its group.
         start_new_session=True,

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,7 @@ class _Server:
     async def check(self) -> None:
         """Let nginx test its configuration."""
         arguments = (*self._arguments, "-t")
-        async with child(self._program, arguments, stderr=asyncio.subprocess.STDOUT) as process:
+        async with child(self._program, arguments, err=STDOUT) as process:
             try:
                 said, _ = await asyncio.wait_for(process.communicate(), TEST_LIMIT_S)
             except TimeoutError:
@@ -92,26 +93,19 @@ class _Server:
 
     async def run(self, stop: asyncio.Event, on_serving: Callable[[], None]) -> None:
         """Run until nginx dies or `stop`; then let transfers end."""
-        quiet, orphaned = asyncio.subprocess.STDOUT, signal.SIGTERM
-        async with child(self._program, self._arguments, stderr=quiet, on_orphaned=orphaned) as process:
+        orphaned = signal.SIGTERM
+        # No pipes: asyncio would take nginx for alive as long as a worker of a dead master holds one open.
+        async with child(self._program, self._arguments, out=DEVNULL, err=None, on_orphaned=orphaned) as process:
             event(_log, "origin_nginx_started", pid=process.pid)
             on_serving()
             async with Tasks() as tasks:
                 stopping = tasks.spawn("origin-stop", stop.wait())
-                tasks.spawn("origin-nginx-output", _pass_on(process))
                 ended = tasks.spawn("origin-nginx", process.wait())
                 await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
                 for order in (signal.SIGQUIT, signal.SIGTERM):
                     if not ended.done():
                         process.send_signal(order)
                         await asyncio.wait({ended}, timeout=self._config.stop_wait_s)
-
-
-async def _pass_on(process: asyncio.subprocess.Process) -> None:
-    """What nginx says goes into our log."""
-    assert process.stdout is not None
-    while line := await process.stdout.readline():
-        event(_log, "origin_nginx_says", level=logging.WARNING, line=line.decode("utf-8", "replace").strip())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import collections
 import re
 import shutil
+from asyncio.subprocess import PIPE, STDOUT
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class Tools:
         return await self._bounded(self._ffprobe, arguments, self._config.probe_limit_s)
 
     async def _bounded(self, program: str, arguments: tuple[str, ...], limit_s: float) -> _Ended:
-        async with child(program, arguments, stderr=asyncio.subprocess.PIPE) as process:
+        async with child(program, arguments, err=PIPE) as process:
             try:
                 out, messages = await asyncio.wait_for(process.communicate(), limit_s)
             except TimeoutError:
@@ -129,7 +130,7 @@ class Tools:
         messages: collections.deque[str] = collections.deque(maxlen=40)
         moved_s = self._clock.monotonic_s()
         arguments = ("-progress", "pipe:1", "-stats_period", "0.25", *arguments)
-        async with child(self._ffmpeg, arguments, stderr=asyncio.subprocess.STDOUT) as process:
+        async with child(self._ffmpeg, arguments, err=STDOUT) as process:
             assert process.stdout is not None
             while True:
                 patience_s = moved_s + self._config.stall_s - self._clock.monotonic_s()
