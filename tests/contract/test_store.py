@@ -22,6 +22,7 @@ from headrace.control.adapters.tables import metadata
 from headrace.control.errors import StoreError
 from headrace.control.model import (
     Enrolment,
+    HealthChange,
     JoinRow,
     Removal,
     StoredReport,
@@ -263,12 +264,51 @@ class TestFleet:
         assert (row.desired, row.health, row.health_version, row.health_memory) == (desired, health, 1, "m")
         assert store.versions() == replace(before, fleet=before.fleet + 1, events=before.events + 1)
 
+    def test_many_conclusions_are_written_at_once_each_by_compare_and_set(self, store: Store) -> None:
+        enrolled(store)
+        enrolled(store, "a2")
+        event = NOTED["event"]
+        before = store.versions()
+        lost = Health(state=HealthState.LOST)
+        changes = [
+            HealthChange(appliance_id=ApplianceId(name), health=lost, expected_version=at, memory="m", event=event)
+            for name, at in (("a1", 0), ("a2", 7), ("gone", 0))
+        ]
+        assert store.save_health_all(changes, now_s=NOW_S) == {"a1"}
+        assert [row.health_version for row in store.fleet()] == [1, 0]
+        assert store.versions() == replace(before, fleet=before.fleet + 1, events=before.events + 1)
+        assert store.save_health_all(changes, now_s=NOW_S) == frozenset()
+        assert store.versions().fleet == before.fleet + 1
+
+    def test_many_desired_states_are_written_at_once(self, store: Store) -> None:
+        enrolled(store)
+        desired = DesiredState(
+            version=1, admin_state=AdminState.ENABLED, origin_url="", redirect_url="", sources=(), fill_rate_bps=0
+        )
+        new = {ApplianceId("a1"): desired, ApplianceId("gone"): desired}
+        assert store.save_desired_all(new) == {"a1"}
+        assert store.save_desired_all(new) == frozenset()
+        assert [row.desired for row in store.fleet()] == [desired]
+
     def test_held_health_is_said_once(self, store: Store) -> None:
         assert not store.is_health_held()
         assert store.set_health_held(True, **NOTED)
         assert not store.set_health_held(True, **NOTED)
         assert store.is_health_held()
         assert store.versions().events == 1
+
+    def test_many_plans_are_written_at_once_each_by_compare_and_set(self, store: Store) -> None:
+        enrolled(store)
+        enrolled(store, "a2")
+        plan = make_set((1, 2, 3))
+        before = store.versions()
+        versions = {ApplianceId("a1"): 0, ApplianceId("a2"): 5, ApplianceId("gone"): 0}
+        assert store.save_plan_all(dict.fromkeys(versions, plan), expected_versions=versions, now_s=NOW_S) == {"a1"}
+        assert [row.plan.version for row in store.fleet()] == [1, 0]
+        found = store.plan(A1)
+        assert found is not None
+        assert found.files == plan.files
+        assert store.versions() == replace(before, plans=before.plans + 1)
 
 
 class TestHoldings:

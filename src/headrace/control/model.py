@@ -89,6 +89,17 @@ class FleetRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChange:
+    """A new conclusion for one appliance, to be written by compare-and-set."""
+
+    appliance_id: ApplianceId
+    health: Health
+    expected_version: int
+    memory: str
+    event: NewEvent | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSet:
     """Holdings, or one version of a fill plan."""
 

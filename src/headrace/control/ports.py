@@ -16,6 +16,7 @@ from headrace.control.model import (
     CatalogTotals,
     Enrolment,
     FleetRow,
+    HealthChange,
     JoinRow,
     Lease,
     NewEvent,
@@ -68,6 +69,10 @@ class FleetStore(Protocol):
         """Compare-and-set what is given out to an appliance (0: nothing yet)."""
         ...
 
+    def save_desired_all(self, new: Mapping[ApplianceId, DesiredState]) -> frozenset[ApplianceId]:
+        """Many in one transaction, each a compare-and-set against the version before its own; those written."""
+        ...
+
     def save_report(
         self, appliance_id: ApplianceId, new: StoredReport, *, expected_boot_id: str, expected_sequence: int
     ) -> bool:
@@ -89,6 +94,10 @@ class FleetStore(Protocol):
         now_s: float,
     ) -> bool:
         """Compare-and-set a conclusion (`expected_version` is `FleetRow.health_version`)."""
+        ...
+
+    def save_health_all(self, changes: Sequence[HealthChange], *, now_s: float) -> frozenset[ApplianceId]:
+        """Many conclusions in one transaction, each a compare-and-set of its own; the appliances that were written."""
         ...
 
     def is_health_held(self) -> bool:
@@ -123,6 +132,12 @@ class HoldingsStore(Protocol):
         self, appliance_id: ApplianceId, new: StoredSet, *, expected_version: int, event: NewEvent | None, now_s: float
     ) -> int | None:
         """Compare-and-set on `FleetRow.plan.version`; the new version, None when it lost or the appliance is gone."""
+        ...
+
+    def save_plan_all(
+        self, new: Mapping[ApplianceId, StoredSet], *, expected_versions: Mapping[ApplianceId, int], now_s: float
+    ) -> frozenset[ApplianceId]:
+        """Many plans in one transaction, each a compare-and-set of its own; the appliances that were written."""
         ...
 
 

@@ -95,10 +95,17 @@ def rank_sources(
         is_own = site_id == own.site_id
         kind = SourceKind.PEER if is_own else SourceKind.TIER
         left_of_site = most_peers if is_own else limits.per_site
-        for candidate in _spread(own, by_site.get(site_id, ())):
-            skip = _why_not(own, candidate, left_of_site, limits.most - len(chosen))
-            if skip is not None:
+        good = []
+        for candidate in by_site.get(site_id, ()):
+            skip = _why_not(own, candidate)
+            if skip is None:
+                good.append(candidate)
+            else:
                 skipped[candidate.appliance_id] = skip
+        for candidate in _spread(own, good):
+            if len(chosen) >= limits.most or left_of_site <= 0:
+                is_full = len(chosen) >= limits.most
+                skipped[candidate.appliance_id] = SourceSkip.OUTRANKED if is_full else SourceSkip.ENOUGH_OF_SITE
                 continue
             left_of_site -= 1
             chosen.append(FillSource(kind=kind, base_url=candidate.content_url, appliance_id=candidate.appliance_id))
@@ -129,21 +136,15 @@ def distance_km(one: Site, other: Site) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, squared)))
 
 
-def _why_not(own: Candidate, candidate: Candidate, left_of_site: int, left: int) -> SourceSkip | None:
-    skip: SourceSkip | None = None
+def _why_not(own: Candidate, candidate: Candidate) -> SourceSkip | None:
+    """Why an appliance cannot be a source at all."""
     if candidate.appliance_id == own.appliance_id:
-        skip = SourceSkip.IS_ITSELF
-    elif candidate.admin_state is not AdminState.ENABLED:
-        skip = SourceSkip.NOT_ENABLED
-    elif candidate.health_state is not HealthState.HEALTHY:
-        skip = SourceSkip.NOT_HEALTHY
-    elif candidate.held_files == 0:
-        skip = SourceSkip.HOLDS_NOTHING
-    elif left <= 0:
-        skip = SourceSkip.OUTRANKED
-    elif left_of_site <= 0:
-        skip = SourceSkip.ENOUGH_OF_SITE
-    return skip
+        return SourceSkip.IS_ITSELF
+    if candidate.admin_state is not AdminState.ENABLED:
+        return SourceSkip.NOT_ENABLED
+    if candidate.health_state is not HealthState.HEALTHY:
+        return SourceSkip.NOT_HEALTHY
+    return SourceSkip.HOLDS_NOTHING if candidate.held_files == 0 else None
 
 
 def _spread(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -8,7 +8,7 @@ compare-and-set give the order.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -97,18 +97,26 @@ def finish(connection: Connection, topic: str | None, new: NewEvent | None, now_
 
 def write_event(connection: Connection, new: NewEvent, now_s: float) -> int:
     """Append an event under the next id."""
-    event_id = bump(connection, "event")
-    values = {
-        "event_id": event_id,
-        "at_s": now_s,
-        "actor": new.actor,
-        "kind": new.kind,
-        "subject": new.subject,
-        "reason": new.reason,
-        "detail": new.detail,
-    }
-    connection.execute(events.insert().values(**values))
-    return event_id
+    return write_events(connection, [new], now_s)
+
+
+def write_events(connection: Connection, new: Sequence[NewEvent], now_s: float) -> int:
+    """Append events under the next ids; gives the last id."""
+    last_id = bump(connection, "event", len(new))
+    rows = [
+        {
+            "event_id": event_id,
+            "at_s": now_s,
+            "actor": one.actor,
+            "kind": one.kind,
+            "subject": one.subject,
+            "reason": one.reason,
+            "detail": one.detail,
+        }
+        for event_id, one in enumerate(new, last_id - len(new) + 1)
+    ]
+    connection.execute(events.insert(), rows)
+    return last_id
 
 
 @contextmanager

@@ -7,7 +7,15 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, select, update
 
 from headrace.base.ids import ApplianceId, SiteId
-from headrace.control.adapters.database import Database, bump, changed_rows, finish, insert_if_absent, put_row
+from headrace.control.adapters.database import (
+    Database,
+    bump,
+    changed_rows,
+    finish,
+    insert_if_absent,
+    put_row,
+    write_events,
+)
 from headrace.control.adapters.tables import appliances, counters, health, holdings, plan_heads, reports, sites, tokens
 from headrace.control.model import EMPTY_DIGEST, FleetRow, HealthChange, NewEvent, Removal, SetHead, StoredReport
 from headrace.fleet.model import AdminState, Appliance, ApplianceReport, Health, Site
@@ -130,21 +138,28 @@ class SqlFleet:
         return bool(self.save_health_all([change], now_s=now_s))
 
     def save_health_all(self, changes: Sequence[HealthChange], *, now_s: float) -> frozenset[ApplianceId]:
-        saved = set()
+        names = [one.appliance_id for one in changes]
+        versions = select(health.c.appliance_id, health.c.version).where(health.c.appliance_id.in_(names))
         with self._database.writing() as connection:
-            for one in changes:
-                mine = (health.c.appliance_id == one.appliance_id) & (health.c.version == one.expected_version)
-                values = {
+            now = {row.appliance_id: row.version for row in connection.execute(versions.with_for_update())}
+            won = [one for one in changes if now.get(one.appliance_id) == one.expected_version]
+            if not won:
+                return frozenset()
+            rows = [
+                {
+                    "changed_id": one.appliance_id,
                     "version": one.expected_version + 1,
                     "body": encode(one.health).decode(),
                     "memory": one.memory,
                 }
-                if changed_rows(connection, update(health).where(mine).values(**values)):
-                    finish(connection, None, one.event, now_s)
-                    saved.add(one.appliance_id)
-            if saved:
-                bump(connection, "fleet")
-        return frozenset(saved)
+                for one in won
+            ]
+            connection.execute(update(health).where(health.c.appliance_id == bindparam("changed_id")), rows)
+            bump(connection, "fleet")
+            events = [one.event for one in won if one.event is not None]
+            if events:
+                write_events(connection, events, now_s)
+        return frozenset(one.appliance_id for one in won)
 
     def is_health_held(self) -> bool:
         query = select(counters.c.value).where(counters.c.name == "health_held")

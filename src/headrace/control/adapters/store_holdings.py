@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
-from headrace.control.adapters.database import Database, changed_rows, finish
+from headrace.control.adapters.database import Database, bump, changed_rows, finish
 from headrace.control.adapters.tables import holdings, plan_heads, plans
 from headrace.control.model import NewEvent, SetHead, StoredSet
 from headrace.control.ports import PLANS_KEPT
@@ -50,19 +50,38 @@ class SqlHoldings:
     def save_plan(
         self, appliance_id: ApplianceId, new: StoredSet, *, expected_version: int, event: NewEvent | None, now_s: float
     ) -> int | None:
-        version = expected_version + 1
-        columns = _columns(new)
-        head = {name: value for name, value in columns.items() if name != "packed"}
-        mine = (plan_heads.c.appliance_id == appliance_id) & (plan_heads.c.version == expected_version)
-        too_old = (plans.c.appliance_id == appliance_id) & (plans.c.version <= version - PLANS_KEPT)
         with self._database.writing() as connection:
-            if not changed_rows(connection, update(plan_heads).where(mine).values(**head, version=version)):
+            if not _write_plan(connection, appliance_id, new, expected_version, now_s):
                 return None
-            row = {"appliance_id": appliance_id, "version": version, "created_at_s": now_s, **columns}
-            connection.execute(plans.insert().values(**row))
-            connection.execute(delete(plans).where(too_old))
             finish(connection, "plans", event, now_s)
-        return version
+        return expected_version + 1
+
+    def save_plan_all(
+        self, new: Mapping[ApplianceId, StoredSet], *, expected_versions: Mapping[ApplianceId, int], now_s: float
+    ) -> frozenset[ApplianceId]:
+        with self._database.writing() as connection:
+            saved = frozenset(
+                name for name, one in new.items() if _write_plan(connection, name, one, expected_versions[name], now_s)
+            )
+            if saved:
+                bump(connection, "plans")
+        return saved
+
+
+def _write_plan(
+    connection: Connection, appliance_id: ApplianceId, new: StoredSet, expected_version: int, now_s: float
+) -> bool:
+    version = expected_version + 1
+    columns = _columns(new)
+    head = {name: value for name, value in columns.items() if name != "packed"}
+    mine = (plan_heads.c.appliance_id == appliance_id) & (plan_heads.c.version == expected_version)
+    too_old = (plans.c.appliance_id == appliance_id) & (plans.c.version <= version - PLANS_KEPT)
+    if not changed_rows(connection, update(plan_heads).where(mine).values(**head, version=version)):
+        return False
+    row = {"appliance_id": appliance_id, "version": version, "created_at_s": now_s, **columns}
+    connection.execute(plans.insert().values(**row))
+    connection.execute(delete(plans).where(too_old))
+    return True
 
 
 def _columns(new: StoredSet) -> dict[str, Any]:

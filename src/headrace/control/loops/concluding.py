@@ -11,7 +11,7 @@ from headrace.base.ids import ApplianceId
 from headrace.control.loops.memory import Memory, read_memory, write_memory
 from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings
-from headrace.control.model import FleetRow, NewEvent
+from headrace.control.model import FleetRow, HealthChange, NewEvent
 from headrace.control.ports import Store
 from headrace.fleet.evidence import Evidence, ProbeSeen
 from headrace.fleet.health import HealthTrack
@@ -20,6 +20,9 @@ from headrace.fleet.mass_loss import conclude_fleet
 from headrace.fleet.model import Health, HealthReason, HealthState
 
 ACTOR = "control:health"
+
+WRITTEN_AT_ONCE = 200
+"""Conclusions in one transaction: a mass change is quick, and agents that report meanwhile do not wait long."""
 
 Probes = Mapping[ApplianceId, tuple[ProbeSeen, ...]]
 
@@ -71,12 +74,16 @@ class Concluder:
             self._store.set_health_held(
                 conclusion.is_held, event=_held_event(conclusion.is_held, conclusion.detail), now_s=now_s
             )
-        self._known, changes = {}, []
-        for row in state.rows:
-            name = row.appliance.appliance_id
-            after = self._with_drain(row, replace(known[name].memory, track=conclusion.tracks[name]), now_s)
-            change = self._keep(row, replace(known[name], memory=after), now_s)
-            changes += [change] if change else []
+        after = {
+            row.appliance.appliance_id: self._with_drain(
+                row,
+                replace(known[row.appliance.appliance_id].memory, track=conclusion.tracks[row.appliance.appliance_id]),
+                now_s,
+            )
+            for row in state.rows
+        }
+        self._known = {name: replace(known[name], memory=memory) for name, memory in after.items()}
+        changes = self._write([name for name, one in self._known.items() if _has_changed(one)], now_s)
         return Concluded(
             health={name: track.health for name, track in conclusion.tracks.items()},
             watching_since_s=conclusion.watching_since_s,
@@ -104,27 +111,40 @@ class Concluder:
         )
         return replace(memory, drain=drain)
 
-    def _keep(self, row: FleetRow, known: _Known, now_s: float) -> str:
-        """Write the memory when it is another than the stored one; says what changed, '' for nothing."""
-        name, after, before = row.appliance.appliance_id, known.memory, known.stored
-        health = after.track.health
-        if health == before.track.health and after.drain.state is before.drain.state:
-            self._known[name] = known
-            return ""
-        is_saved = self._store.save_health(
-            name,
-            health,
-            expected_version=row.health_version,
-            memory=write_memory(after),
-            event=_event(name, before, after),
-            now_s=now_s,
-        )
-        if not is_saved:
-            return ""  # lost the race: not in `_known`, so the next turn starts from the row
-        self._known[name] = _Known(memory=after, version=row.health_version + 1, stored=after)
-        return f"{name}:{health.state}:{health.reason}" + (
-            f":{after.drain.state}" if after.drain != Memory().drain else ""
-        )
+    def _write(self, changed: list[ApplianceId], now_s: float) -> list[str]:
+        """Write what is no longer as stored, in bounded transactions; says what was written."""
+        written = []
+        for start in range(0, len(changed), WRITTEN_AT_ONCE):
+            batch = changed[start : start + WRITTEN_AT_ONCE]
+            saved = self._store.save_health_all([_change(name, self._known[name]) for name in batch], now_s=now_s)
+            for name in batch:
+                if name not in saved:  # lost the race: the next turn starts from the row
+                    del self._known[name]
+                    continue
+                known = self._known[name]
+                self._known[name] = _Known(memory=known.memory, version=known.version + 1, stored=known.memory)
+                written.append(_in_short(name, known.memory))
+        return written
+
+
+def _has_changed(known: _Known) -> bool:
+    after, before = known.memory, known.stored
+    return after.track.health != before.track.health or after.drain.state is not before.drain.state
+
+
+def _change(name: ApplianceId, known: _Known) -> HealthChange:
+    return HealthChange(
+        appliance_id=name,
+        health=known.memory.track.health,
+        expected_version=known.version,
+        memory=write_memory(known.memory),
+        event=_event(name, known.stored, known.memory),
+    )
+
+
+def _in_short(name: ApplianceId, memory: Memory) -> str:
+    health, drain = memory.track.health, memory.drain.state
+    return f"{name}:{health.state}:{health.reason}" + ("" if drain is DrainState.NOT_DRAINING else f":{drain}")
 
 
 def evidence_of(state: FleetState, row: FleetRow, probes: Probes) -> Evidence:

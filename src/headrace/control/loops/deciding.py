@@ -68,9 +68,8 @@ class Decider:
         concluded = self._concluder.turn(fleet, probes, now_s=now_s, watching_since_s=self._watch.since_s)
         self._watch = replace(self._watch, since_s=concluded.watching_since_s)
         self._compile(fleet, concluded.health, now_s)
-        has_time = self._timer()
-        planned = self._planner.turn(fleet, now_s=now_s, has_time=has_time)
-        desired = self._desirer.turn(fleet, concluded.health, has_time=has_time)
+        planned = self._planner.turn(fleet, now_s=now_s, has_time=self._timer())
+        desired = self._desirer.turn(fleet, concluded.health, has_time=self._timer())
         self._count(concluded)
         self._state.plans_written += planned.written
         self._state.plans_waiting = planned.waiting

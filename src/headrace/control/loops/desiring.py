@@ -15,6 +15,9 @@ from headrace.fill.sources import Candidate, nearest_sites, rank_sources
 from headrace.fleet.model import Health, Site
 from headrace.wire.agent import DesiredState
 
+WRITTEN_AT_ONCE = 200
+"""Desired states in one transaction."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
@@ -46,13 +49,18 @@ class Desirer:
         wanted = self._wanted(state, candidates)
         differing = [row for row in state.rows if wanted[row.appliance.appliance_id] != row.desired]
         written = 0
-        for row in differing:
+        for start in range(0, len(differing), WRITTEN_AT_ONCE):
             if not has_time():
                 break
-            version = row.desired.version if row.desired else 0
-            new = replace(wanted[row.appliance.appliance_id], version=version + 1)
-            self._store.save_desired(row.appliance.appliance_id, new, expected_version=version)
-            written += 1
+            batch = differing[start : start + WRITTEN_AT_ONCE]
+            new = (wanted[row.appliance.appliance_id] for row in batch)
+            self._store.save_desired_all(
+                {
+                    row.appliance.appliance_id: replace(one, version=one.version + 1)
+                    for row, one in zip(batch, new, strict=True)
+                }
+            )
+            written += len(batch)
         self._seen, self._is_done = seen, not differing
         return Desired(written=written, waiting=len(differing) - written)
 

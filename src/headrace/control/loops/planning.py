@@ -23,6 +23,8 @@ from headrace.placement.plan import (
 )
 
 ACTOR = "control:plan"
+WRITTEN_AT_ONCE = 50
+"""Plans in one transaction."""
 REFRESH_S = 30.0
 """Free space drifts all the time; it is looked at this often when nothing else asks for a new plan."""
 
@@ -86,18 +88,12 @@ class Planner:
             event = _event(cause, self._current.plan, [row.appliance.appliance_id for row in differing])
             self._store.append_event(event, now_s=now_s)
         written = 0
-        for row in differing:
+        for start in range(0, len(differing), WRITTEN_AT_ONCE):
             if not has_time():
                 break
-            one = self._current.plan.plans[row.appliance.appliance_id]
-            self._store.save_plan(
-                one.appliance_id,
-                _as_stored(one, digests[one.appliance_id]),
-                expected_version=row.plan.version,
-                event=None,
-                now_s=now_s,
-            )
-            written += 1
+            batch = {row.appliance.appliance_id: row.plan.version for row in differing[start : start + WRITTEN_AT_ONCE]}
+            plans = {name: _as_stored(self._current.plan.plans[name], digests[name]) for name in batch}
+            written += len(self._store.save_plan_all(plans, expected_versions=batch, now_s=now_s))
         return Planned(written=written, waiting=len(differing) - written, cause=cause if differing else None)
 
     def _cause(self, inputs: _Inputs, now_s: float) -> PlanCause | None:

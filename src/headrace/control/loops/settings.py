@@ -52,7 +52,7 @@ class FleetSettings:
     snapshot_load_interval_s: float = 5.0
     """Load alone gives a new snapshot at most this often."""
     work_s: float = 0.5
-    """Bound for the plans and desired states written in one turn, so that health never waits for them."""
+    """Bound for writing plans, and again for desired states, in one turn, so that health never waits for them."""
     events_kept: int = 100_000
     """Older lines of the record are dropped."""
     health: HealthRules = field(default_factory=HealthRules)
