@@ -26,7 +26,7 @@ from headrace.base.tasks import Tasks
 from headrace.fleet.model import ApplianceReport
 
 BODY = os.urandom(200_000)
-LIMITS = LogLimits(rotate_bytes=20_000, keep_bytes=100_000)
+LIMITS = LogLimits(rotate_bytes=20_000)
 
 
 @pytest.fixture
@@ -69,7 +69,6 @@ async def test_every_request_is_counted_once_over_rotations_and_reloads(rig: Ngi
     assert meter.load().sessions == 6
     sizes = log_sizes(Path(rig.settings.run_folder))
     assert len(sizes) > 2
-    assert sum(sizes) < 200_000
 
 
 async def test_rates_connections_and_processor(rig: NginxRig) -> None:

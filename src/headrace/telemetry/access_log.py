@@ -142,10 +142,11 @@ def parse_line(line: bytes) -> LogRecord | Flaw:
     """
     if len(line) > MOST_LINE_BYTES:
         return Flaw.TOO_LONG
-    fields = line.split(b"\t")
-    if len(fields) < len(FIELDS):
+    text = ["" if field == "-" else field for field in line.decode("utf-8", errors="replace").split("\t")]
+    if len(text) < len(FIELDS):
         return Flaw.TOO_FEW_FIELDS
-    text = [_text(field) for field in fields]
+    if b"\\" in line:
+        text = [_unescaped(field) if "\\" in field else field for field in text]
     if not 2 <= len(text[5]) <= 64:
         return Flaw.BAD_ADDRESS
     try:
@@ -203,12 +204,9 @@ def _is_proxied(upstream: str) -> bool:
     return any(part and not part.startswith("unix:") for part in re.split(r", | : ", upstream))
 
 
-def _text(field: bytes) -> str:
-    if field == b"-":
-        return ""
-    if b"\\" in field:
-        field = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), field)
-    return field.decode("utf-8", errors="replace")
+def _unescaped(field: str) -> str:
+    plain = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), field.encode())
+    return plain.decode("utf-8", errors="replace")
 
 
 def _count(text: str) -> int:
