@@ -62,13 +62,17 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
-def caller_of(request: Request) -> Caller:
-    """Who the guard found the caller to be."""
+# FastAPI runs what is not async in its thread pool, which costs more than the look.
+async def _given_parts(request: Request) -> Parts:
+    return parts_of(request)
+
+
+async def _given_caller(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-WithParts = Annotated[Parts, Depends(parts_of)]
-WithCaller = Annotated[Caller, Depends(caller_of)]
+WithParts = Annotated[Parts, Depends(_given_parts)]
+WithCaller = Annotated[Caller, Depends(_given_caller)]
 
 
 def noted(caller: Caller, kind: str, subject: str, reason: str, detail: str = "") -> NewEvent:
