@@ -290,6 +290,33 @@ class TestFleet:
         assert store.save_desired_all(new) == frozenset()
         assert [row.desired for row in store.fleet()] == [desired]
 
+    def test_many_conclusions_and_desired_states_at_once(self, store: Store) -> None:
+        for name in ("a1", "a2", "a3"):
+            enrolled(store, name)
+        store.save_health(A1, Health(), expected_version=0, **NOTED)
+        before = store.versions()
+        sick = Health(state=HealthState.UNHEALTHY, reason=HealthReason.NGINX_DOWN, since_s=NOW_S)
+        changes = [
+            HealthChange(appliance_id=ApplianceId(name), health=sick, expected_version=0, memory="m", event=A_REASON)
+            for name in ("a1", "a2", "a3", "gone")
+        ]
+        assert store.save_health_all(changes, now_s=NOW_S) == {"a2", "a3"}
+        assert store.save_health_all(changes, now_s=NOW_S) == frozenset()
+        assert [row.health for row in store.fleet()] == [Health(), sick, sick]
+        assert store.versions() == replace(before, fleet=before.fleet + 1, events=before.events + 2)
+        assert [one.event_id for one in store.events(limit=1000)] == list(range(1, before.events + 3))
+        desired = DesiredState(
+            version=1,
+            admin_state=AdminState.ENABLED,
+            origin_url="http://o",
+            redirect_url="",
+            sources=(),
+            fill_rate_bps=0,
+        )
+        new = {ApplianceId(name): desired for name in ("a1", "a2", "gone")}
+        assert store.save_desired_all(new) == {"a1", "a2"}
+        assert store.save_desired_all(new) == frozenset()
+
     def test_held_health_is_said_once(self, store: Store) -> None:
         assert not store.is_health_held()
         assert store.set_health_held(True, **NOTED)
@@ -343,6 +370,17 @@ class TestHoldings:
         assert row is not None
         assert row.plan == newest.head
 
+    def test_many_plans_at_once(self, store: Store) -> None:
+        for name in ("a1", "a2"):
+            enrolled(store, name)
+        store.save_plan(A1, make_set((1,)), expected_version=0, **NOTED)
+        new = {ApplianceId(name): make_set((1, 2)) for name in ("a1", "a2", "gone")}
+        expected = dict.fromkeys(new, 0)
+        assert store.save_plan_all(new, expected_versions=expected, now_s=NOW_S) == {"a2"}
+        assert [row.plan.version for row in store.fleet()] == [1, 1]
+        assert [row.plan.count for row in store.fleet()] == [1, 2]
+        assert store.versions().plans == 2
+
     def test_two_planners_never_write_one_version_twice(self, store: Store, other: Store) -> None:
         enrolled(store)
         works = [
@@ -388,6 +426,12 @@ class TestCatalog:
         assert isinstance(other, StoredTitle)
         assert isinstance(again, StoredTitle)
         assert (other.file_nos, again.file_nos, again.version) == ((3, 4), (1, 2), 2)
+
+    def test_what_is_published(self, store: Store) -> None:
+        store.register_title(make_title(), expected_version=0, **NOTED)
+        store.register_title(make_title("other"), expected_version=0, **NOTED)
+        store.withdraw_title(FILM, **NOTED)
+        assert store.published() == FileSet((3, 4))
 
     def test_a_replacement_drops_the_old_files(self, store: Store) -> None:
         store.register_title(make_title(), expected_version=0, **NOTED)
@@ -582,6 +626,14 @@ class TestRecords:
         assert seen == list(range(1, 41))
         first = store.events(limit=1)[0]
         assert (first.actor, first.kind, first.reason, first.at_s) == (A_REASON.actor, A_REASON.kind, "a test", NOW_S)
+
+    def test_old_events_are_dropped_and_their_ids_never_given_again(self, store: Store) -> None:
+        for _ in range(5):
+            store.append_event(A_REASON, now_s=NOW_S)
+        assert store.drop_events(keep=2) == 3
+        assert store.drop_events(keep=2) == 0
+        assert store.append_event(A_REASON, now_s=NOW_S) == 6
+        assert [one.event_id for one in store.events()] == [4, 5, 6]
 
     def test_leases(self, store: Store, other: Store) -> None:
         assert store.take_lease("plan", "n1", duration_s=5, now_s=NOW_S) is not None
