@@ -26,6 +26,7 @@ from headrace.origin.adapters.tools import Tools
 from headrace.origin.boxes import read_index
 from headrace.origin.config import parse_publish_config
 from headrace.origin.errors import TitleConflictError, TruncatedError
+from headrace.origin.progress import Progress
 from headrace.origin.publish import Job, Outcome, Ports, publish
 from headrace.origin.testing import make_video, run_ffmpeg, run_packager
 from headrace.wire.client import open_client
@@ -80,7 +81,9 @@ class Place:
         out, err = process.communicate(timeout=60)
         return Ended(process.returncode, [json.loads(line) for line in out.splitlines()], err)
 
-    def publish_here(self, source: Path, title: str, *, may_replace: bool = False) -> Outcome:
+    def publish_here(
+        self, source: Path, title: str, *, may_replace: bool = False, seen: list[Progress] | None = None
+    ) -> Outcome:
         """Publish without a process of its own: starting one costs more than such a tiny film."""
         config = parse_publish_config(
             FAST + f'[work]\nfolder = "{self.work}"\n[store]\nurl = "{self.origin}"', source="test"
@@ -96,7 +99,7 @@ class Place:
                     tools=Tools(config.tools, clock),
                     clock=clock,
                 )
-                return await publish(job, config, ports, lambda report: None)
+                return await publish(job, config, ports, (seen if seen is not None else []).append)
 
         return asyncio.run(run())
 
@@ -292,6 +295,7 @@ def test_a_segmented_dash_folder_is_taken_over_unchanged(place: Place):
         f"in=../both.mp4,stream={number},init_segment={name}/i.mp4,segment_template={name}/$Number$.m4s" + language
         for number, name, language in ((0, "v0", ""), (1, "v1", ""), (2, "a0", ",lang=en"), (3, "a1", ",lang=fr"))
     ]
+    streams.append("in=../in.vtt,stream=text,init_segment=t/i.mp4,segment_template=t/$Number$.m4s,lang=de")
     run_packager(
         *streams, *("--segment_duration", "1", "--mpd_output", "m.mpd", "--generate_static_live_mpd"), folder=package
     )
@@ -303,8 +307,12 @@ def test_a_segmented_dash_folder_is_taken_over_unchanged(place: Place):
     )
     mpd.write_text(mpd.read_text().replace("</Period>", f"{text}</Period>"))
     view = place.publish_here(package, "dash").view
-    assert [one.rendition_id for one in view.title.renditions] == ["v120", "v240", "a-en", "a-fr", "s-en"]
+    assert [one.rendition_id for one in view.title.renditions] == ["v120", "v240", "a-en", "a-fr", "s-de", "s-en"]
     check_files(place, view)
+    for text in view.title.renditions[4:]:
+        said = place.bytes_of(view, text, FileSuffix.VTT).read_text()
+        assert "00:00.500 --> 00:00:02.000" in said, "the same from WebVTT in MP4 and from text"
+        assert said.count("\nHello\n") == 1
     assert index_of(place.bytes_of(view, view.title.renditions[0])).duration_s == pytest.approx(3.0, abs=0.05)
     missing = next((package / "v0").glob("2.m4s"))
     missing.unlink()
@@ -327,13 +335,10 @@ def test_a_killed_publish_goes_on_where_it_stopped(place: Place, film: Path, aft
     assert place.title(title) is None, "nothing half registered"
     kept = {file: file.stat().st_mtime_ns for file in place.work.glob("*/[!.]*/media.mp4")}
     assert after == "v120" or kept
-    second = place.start(str(film), "--title", title)
-    out, err = second.communicate(timeout=60)
-    assert second.returncode == 0, err
-    encoded = {event["rendition"] for event in map(json.loads, out.splitlines()) if event.get("stage") == "encode"}
+    seen: list[Progress] = []
+    view = place.publish_here(film, title, seen=seen).view
+    encoded = {report.rendition for report in seen if report.stage == "encode"}
     assert not encoded & {file.parent.name for file in kept}, "finished renditions are not encoded again"
-    view = place.title(title)
-    assert view is not None
     check_files(place, view)
 
 

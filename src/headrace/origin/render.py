@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, TrackKind
 from headrace.origin.adapters.digests import sha256_of
-from headrace.origin.adapters.package import read_pieces, write_pieces
+from headrace.origin.adapters.package import read_subtitles, write_pieces
 from headrace.origin.adapters.work_folder import WorkFolder, work_errors
 from headrace.origin.boxes import HEAD_BYTES, read_index
 from headrace.origin.description import read_description
@@ -14,7 +14,6 @@ from headrace.origin.model import MediaIndex, Step, StepResult
 from headrace.origin.playlists import average_bps, media_playlist, peak_bps, text_playlist
 from headrace.origin.ports import MediaTools, Moved
 from headrace.origin.probe import SHORTFALL_RATIO, SHORTFALL_S
-from headrace.origin.webvtt import join_segments
 
 
 async def make_rendition(
@@ -61,7 +60,7 @@ def _join_media(step: Step, target: Path) -> None:
 
 def _join_text(step: Step, target: Path) -> None:
     with work_errors(target.parent):
-        target.write_text(join_segments(read_pieces(step.pieces), shift_s=step.text_shift_s), encoding="utf-8")
+        target.write_text(read_subtitles(step.pieces, shift_s=step.text_shift_s), encoding="utf-8")
 
 
 def _check_length(step: Step, made_s: float, duration_s: float) -> None:

@@ -57,7 +57,7 @@ def _cue(block: str, offset_s: float) -> tuple[tuple[float, float, str], str] | 
         if times:
             start_s, end_s = (max(0.0, _seconds(times[part]) + offset_s) for part in (1, 2))
             body = "\n".join(lines[number + 1 :])
-            said = f"{_clock(start_s)} --> {_clock(end_s)}{times[3]}\n{body}"
+            said = f"{show_time(start_s)} --> {show_time(end_s)}{times[3]}\n{body}"
             return (round(start_s, 3), round(end_s, 3), body), "\n".join([*lines[:number], said])
     return None
 
@@ -69,7 +69,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _clock(at_s: float) -> str:
-    millis = round(at_s * 1000)
+def is_webvtt(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of WebVTT text."""
+    return head.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT")
+
+
+def show_time(at_s: float) -> str:
+    """Seconds as a WebVTT time; never before zero."""
+    millis = max(0, round(at_s * 1000))
     minutes, millis = divmod(millis, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{millis // 1000:02d}.{millis % 1000:03d}"

@@ -11,6 +11,8 @@ from headrace.origin.hls_source import is_master, read_master, read_media
 from headrace.origin.model import Piece, Source
 from headrace.origin.packaged import Look, PackagedTrack, file_of
 from headrace.origin.ports import MediaTools
+from headrace.origin.webvtt import is_webvtt, join_segments
+from headrace.origin.wvtt import is_wvtt, read_wvtt
 
 HEAD_BYTES = 16 * 1024 * 1024
 """Enough of a track for ffprobe to know its streams and where they start."""
@@ -49,6 +51,7 @@ async def look_at(tracks: Iterable[PackagedTrack], work: WorkFolder, tools: Medi
     looks = []
     for track in tracks:
         if track.kind is TrackKind.TEXT:
+            _check_text(track)
             looks.append(Look(track=track, source=Source(duration_s=track.duration_s, video=None)))
             continue
         head = work.scratch("head")
@@ -69,9 +72,16 @@ def write_pieces(pieces: Iterable[Piece], target: Path, *, limit_bytes: int | No
                 return
 
 
-def read_pieces(pieces: Iterable[Piece]) -> list[str]:
-    """The text of each piece; for subtitles."""
-    return [b"".join(_chunks([piece])).decode("utf-8", "replace") for piece in pieces]
+def read_subtitles(pieces: Iterable[Piece], *, shift_s: float) -> str:
+    """One WebVTT file from text segments or from fragmented MP4.
+
+    Args:
+        shift_s: what moves the package's time line to the title's.
+    """
+    bodies = [b"".join(_chunks([piece])) for piece in pieces]
+    if bodies and is_wvtt(bodies[0]):
+        return read_wvtt(b"".join(bodies), shift_s=shift_s)
+    return join_segments([body.decode("utf-8", "replace") for body in bodies], shift_s=shift_s)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[bytes]:
@@ -103,6 +113,15 @@ def _hls_tracks(master: Path, folder: Path) -> Iterator[PackagedTrack]:
 def _media_track(playlist: Path, folder: Path, kind: TrackKind) -> PackagedTrack:
     pieces, duration_s = read_media(_text(playlist), name=playlist.name, base=playlist.parent, root=folder)
     return PackagedTrack(kind=kind, pieces=pieces, duration_s=duration_s, has_own_audio=True)
+
+
+def _check_text(track: PackagedTrack) -> None:
+    """Found out before the pictures are worked on."""
+    head = next(_chunks(track.pieces[:1]), b"")
+    if not (is_wvtt(head) or is_webvtt(head)):
+        raise UnsupportedSourceError(
+            f"subtitles in {track.pieces[0].path} are neither WebVTT text nor WebVTT in MP4: convert or remove them"
+        )
 
 
 def _check_piece(piece: Piece) -> None:
