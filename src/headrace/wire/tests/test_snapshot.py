@@ -1,5 +1,7 @@
 import hashlib
+import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import AdminState, Health, Site
 from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
 from headrace.wire.errors import MalformedError
-from headrace.wire.snapshot import MAGIC, pack_snapshot, unpack_snapshot
+from headrace.wire.snapshot import MAGIC, SnapshotParts, pack_snapshot, unpack_snapshot
 
 
 def snapshot(holdings: FileSet) -> SteeringSnapshot:
@@ -50,7 +52,26 @@ def test_a_file_cut_short_is_refused(keep: int) -> None:
         unpack_snapshot(pack_snapshot(snapshot(FileSet()))[:keep])
 
 
-def test_a_body_that_does_not_end_is_refused() -> None:
-    packed = zlib.compress(b"{}")[:-5]
+@pytest.mark.parametrize("section", [zlib.compress(b"{}")[:-5], b"", b"nonsense", zlib.compress(b"[]")])
+@pytest.mark.parametrize("count", [0, 1, 5, 6])
+def test_sections_that_cannot_be_read_are_refused(section: bytes, count: int) -> None:
+    rest = (struct.pack(">I", len(section)) + section) * count
     with pytest.raises(MalformedError):
-        unpack_snapshot(MAGIC + hashlib.sha256(packed).digest() + packed)
+        unpack_snapshot(MAGIC + hashlib.sha256(rest).digest() + rest)
+
+
+def test_what_did_not_change_is_not_read_again() -> None:
+    parts = SnapshotParts()
+    value = snapshot(FileSet({1, 2}))
+    first = unpack_snapshot(pack_snapshot(value), parts)
+    changed = replace(value, version=4, appliances=(replace(value.appliances[0], tx_bps=7.0),))
+    second = unpack_snapshot(pack_snapshot(changed), parts)
+    assert second == changed
+    assert second.sites is first.sites
+    assert second.titles is first.titles
+    assert second.appliances[0].holdings is first.appliances[0].holdings
+    moved = replace(changed, sites=(replace(value.sites[0], prefixes=("198.51.100.0/24",)),))
+    assert unpack_snapshot(pack_snapshot(moved), parts) == moved
+    with pytest.raises(MalformedError):
+        unpack_snapshot(pack_snapshot(value)[:-1], parts)
+    assert unpack_snapshot(pack_snapshot(moved), parts).sites is unpack_snapshot(pack_snapshot(moved), parts).sites
