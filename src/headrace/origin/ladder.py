@@ -33,10 +33,15 @@ def even(length: int) -> int:
 
 
 def _rung(video: VideoTrack, height: int, max_bps: int) -> Rung:
-    short = min(video.width, video.height)
-    width = even(round(video.width * even(height) / short))
-    tall = even(round(video.height * even(height) / short))
-    return Rung(height=height, out_width=width, out_height=tall, max_bps=max_bps)
+    scale = even(height) / min(video.width, video.height)
+    return Rung(
+        height=height, out_width=_side(video.width, scale), out_height=_side(video.height, scale), max_bps=max_bps
+    )
+
+
+def _side(length: int, scale: float) -> int:
+    """The even number nearest to the scaled side, but not above the source's own."""
+    return max(2, min(even(length), 2 * round(length * scale / 2)))
 
 
 def _ceiling_bps(height: int, table: list[tuple[int, int]]) -> int:

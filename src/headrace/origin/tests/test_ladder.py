@@ -39,6 +39,7 @@ def test_heights(width, height, heights):
 def test_sizes_keep_the_shape_and_ceilings_follow_the_rungs():
     rungs = choose_rungs(video(1080, 1920), LADDER)
     assert [(rung.out_width, rung.out_height) for rung in rungs][:2] == [(240, 426), (360, 640)]
+    assert [(rung.out_width, rung.out_height) for rung in choose_rungs(video(1280, 720), LADDER)][2] == (854, 480)
     assert rungs[-1].max_bps == 5_000_000
     assert choose_rungs(video(1920, 1080, Fraction(60)), LADDER)[-1].max_bps == 7_500_000
 
