@@ -1,6 +1,7 @@
 """Builders for tests with a real nginx: an address of its own, files to serve, a supervisor."""
 
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import ipaddress
@@ -129,6 +130,8 @@ class NginxRig:
         self.kill()
 
     def kill(self) -> None:
-        """End everything at once."""
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+        """End everything at once. The master first, and again until none is left: it replaces workers while it lives."""
+        while found := find_processes(Path(self.settings.run_folder)):
+            for process in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
