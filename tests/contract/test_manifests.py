@@ -131,7 +131,7 @@ def test_a_clone_reaches_the_newcomers_files(newcomer: str) -> None:
     fleet.append(make_appliance("new", "s", files_of([TITLE]), content_url=NEWCOMERS[newcomer]))
     snapshot = make_snapshot([make_site("s", "10.0.0.0/8")], fleet, [TITLE], origin_url=PATHWAYS[2].base_url)
     compiled = compile_snapshot(snapshot)
-    film = compiled.titles["film"]
+    film = compiled.library.titles["film"]
     query = SteeringQuery(written=tuple(one.pathway_id for one in PATHWAYS), fingerprint=film.fingerprint)
     new = pathway_of(compiled.appliances["new"])
     for protocol in Protocol:

@@ -122,7 +122,7 @@ def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) 
     answers = Answers(compile_snapshot(unpack_snapshot(data)), settings, locate, Bodies(0))
     found = answers.explain(client, title, now_s=SystemClock().now_s())
     if found is None:
-        known = title in answers.compiled.titles
+        known = title in answers.compiled.library.titles
         raise UsageError(f"{client!r} is not an IP address" if known else f"the snapshot has no title {title}")
     return found
 

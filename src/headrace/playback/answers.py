@@ -14,12 +14,13 @@ from headrace.playback.bodies import Bodies
 from headrace.playback.clients import packed_address
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.requests import Asked, Kind
+from headrace.steering.approach import Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot, CompiledTitle
 from headrace.steering.explain import Explanation, explain
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import NEW_SESSION, Location, Session, choose, walk
+from headrace.steering.rank import NEW_SESSION, Session, choose, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -55,7 +56,7 @@ class Answer:
 class Place:
     """Clients that get the same answers, and the answers that are finished."""
 
-    class_no: int
+    ways: Approaches
     location: Location | None
     answers: dict[object, Answer] = field(default_factory=dict)
 
@@ -96,7 +97,7 @@ class Answers:
         """
         packed = packed_address(client)
         if packed is None:
-            return self._place(self.compiled.class_of_coverage[0], None)
+            return self._place(self.compiled.network.class_of_coverage[0], None)
         class_no = self.compiled.class_no(packed)
         if self._locate is None:
             return self._unplaced.get(class_no) or self._place(class_no, None)
@@ -110,20 +111,21 @@ class Answers:
         cell = None if location is None else _cell(location)
         place = self._shared.get((class_no, cell))
         if place is None:
-            place = self._shared[(class_no, cell)] = Place(class_no=class_no, location=cell)
+            ways = approaches(self.compiled, class_no, cell, distance_step_km=self._limits.distance_step_km)
+            place = self._shared[(class_no, cell)] = Place(ways=ways, location=cell)
             if cell is None:
                 self._unplaced[class_no] = place
         return place
 
     def needed_bps(self, asked: Asked) -> float:
         """Throughput below which a pathway counts as slow for the asked title."""
-        title = self.compiled.titles.get(asked.title_id or "")
+        title = self.compiled.library.titles.get(asked.title_id or "")
         return title.least_bps * self._settings.slow_ratio if title else 0.0
 
     def playlist(self, place: Place, asked: Asked, base_url: str) -> Answer:
         """A master playlist or an MPD for a new session."""
         kind = asked.kind
-        title = self.compiled.titles.get(asked.title_id or "")
+        title = self.compiled.library.titles.get(asked.title_id or "")
         if title is None:
             return _no_title(asked)
         pathways = self._pathways(place, title, NEW_SESSION)
@@ -144,7 +146,7 @@ class Answers:
     def steering(self, place: Place, asked: Asked, query: SteeringQuery) -> Answer:
         """A steering manifest for a running session."""
         kind = asked.kind
-        title = self.compiled.titles.get(asked.title_id or "")
+        title = self.compiled.library.titles.get(asked.title_id or "")
         if title is None:
             if query.written and asked.title_id is not None:
                 return problem(kind, 410, "withdrawn", f"title {asked.title_id} is no longer published")
@@ -163,12 +165,12 @@ class Answers:
         Only appliances that rank behind every source are named, so a chain of redirects ends at the origin even if
         all holdings are wrong.
         """
-        title_name = self.compiled.title_of_file.get(asked.sha256)
-        title = self.compiled.titles.get(title_name) if title_name is not None else None
+        title_name = self.compiled.library.title_of_file.get(asked.sha256)
+        title = self.compiled.library.titles.get(title_name) if title_name is not None else None
         if title is None:
             return problem(asked.kind, 404, "unknown-file", "no published title has this file")
-        groups = choose(self.compiled, place.class_no, title, place.location, self._limits).groups
-        candidates = walk(self.compiled, groups, title, place.location, self._limits)
+        approach = choose(self.compiled, place.ways, title, self._limits).approach
+        candidates = walk(self.compiled, approach, title, self._limits)
         ranked = sorted(candidates, key=lambda one: (one.fault is Exclusion.DRAINING, one.fault is not None, one.order))
         names = [one.appliance.appliance_id for one in ranked]
         after = max((names.index(source) + 1 for source in sources if source in names), default=0)
@@ -188,7 +190,7 @@ class Answers:
     def explain(self, client: str, title_name: TitleId, *, now_s: float) -> Explanation | None:
         """Why `client` gets what it gets; None when client or title is unknown."""
         packed = packed_address(client)
-        title = self.compiled.titles.get(title_name)
+        title = self.compiled.library.titles.get(title_name)
         if packed is None or title is None:
             return None
         return explain(
@@ -213,7 +215,7 @@ class Answers:
         return answer
 
     def _pathways(self, place: Place, title: CompiledTitle, session: Session) -> list[Pathway]:
-        choice = choose(self.compiled, place.class_no, title, place.location, self._limits, session)
+        choice = choose(self.compiled, place.ways, title, self._limits, session)
         pathways = [pathway_of(one.appliance) for one in choice.chosen + choice.kept]
         return [*pathways, self._origin] if self._origin else pathways
 

@@ -132,8 +132,8 @@ def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: fl
         ("version", "Version of the snapshot in use.", compiled.version),
         ("age_seconds", "Time since the snapshot in use was built.", max(0.0, now_s - compiled.built_at_s)),
         ("appliances", "Appliances in the snapshot.", len(compiled.appliances)),
-        ("titles", "Titles in the snapshot.", len(compiled.titles)),
-        ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.bad_prefixes)),
+        ("titles", "Titles in the snapshot.", len(compiled.library.titles)),
+        ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.network.bad_prefixes)),
     ):
         yield GaugeMetricFamily(f"headrace_steering_snapshot_{name}", text, value=float(value))
     yield GaugeMetricFamily("headrace_steering_kept_answers", "Finished answers in this worker.", value=float(kept))

@@ -24,7 +24,7 @@ from headrace.playback.succession import Verdict, judge
 from headrace.steering.compile import CompiledSnapshot, compile_snapshot
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import MalformedError, RefusedError, WireError
-from headrace.wire.snapshot import unpack_snapshot
+from headrace.wire.snapshot import SnapshotParts, unpack_snapshot
 
 _log = logging.getLogger(__name__)
 _FAILURES = ("broken", "refused", "unreachable", "not-kept")
@@ -57,6 +57,7 @@ class Keeper:
         self._is_older_accepted = is_older_accepted
         self._seen: Signature | None = None
         self._pull = _PullState()
+        self._parts = SnapshotParts()
 
     def load(self) -> None:
         """Load the file if it is another one than last time; blocks. A broken one is left alone and reported once."""
@@ -69,7 +70,7 @@ class Keeper:
         is_replaced = self._seen is not None
         self._seen = stored.signature
         try:
-            compiled = _compiled(stored.data)
+            compiled = self._compiled(stored.data)
         except WireError as error:
             self._counters.loaded("broken")
             detail = "kept the snapshot in force" if self.held else "no snapshot to answer from until one is pulled"
@@ -123,7 +124,7 @@ class Keeper:
         answer = await client.raw("GET", "/v1/snapshot", headers=headers)
         if answer.status == 304:
             return "unchanged"
-        compiled = await asyncio.to_thread(_compiled, answer.body)
+        compiled = await asyncio.to_thread(self._compiled, answer.body)
         verdict = judge(self.held, compiled, is_older_accepted=self._is_older_accepted)
         if verdict in (Verdict.FOLLOW, Verdict.SAME):
             self._take(compiled, "control")
@@ -147,6 +148,9 @@ class Keeper:
             )
         return verdict
 
+    def _compiled(self, data: bytes) -> CompiledSnapshot:
+        return compile_snapshot(unpack_snapshot(data, self._parts), self.held)
+
     def _take(self, compiled: CompiledSnapshot, source: str) -> None:
         is_first = self.held is None
         self.held = compiled
@@ -158,8 +162,8 @@ class Keeper:
             version=compiled.version,
             source=source,
             appliances=len(compiled.appliances),
-            titles=len(compiled.titles),
-            bad_prefixes=len(compiled.bad_prefixes),
+            titles=len(compiled.library.titles),
+            bad_prefixes=len(compiled.network.bad_prefixes),
         )
 
     def _complain(self, result: str, error: HeadraceError) -> str:
@@ -187,7 +191,3 @@ async def keep_pulling(
         except Exception:
             _log.exception("turn_failed loop=pull")
         await clock.sleep(keeper.pause_s(settings, rng))
-
-
-def _compiled(data: bytes) -> CompiledSnapshot:
-    return compile_snapshot(unpack_snapshot(data))

@@ -251,7 +251,7 @@ class PlaybackService:
             return problem(Kind.EXPLAIN, 400, "invalid-query", str(error))
         client, title = query.get("client", [""])[0], query.get("title", [""])[0]
         asked = read_path(f"/v1/titles/{title}/master.m3u8")
-        if asked.title_id not in self.answers.compiled.titles or asked.title_id is None:
+        if asked.title_id not in self.answers.compiled.library.titles or asked.title_id is None:
             return problem(Kind.EXPLAIN, 404, "unknown-title", f"no title {title[:140]!r} is published")
         found = self.answers.explain(client, asked.title_id, now_s=self._clock.now_s())
         if found is None:

@@ -13,6 +13,7 @@ from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import Title, TrackKind
 from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
 from headrace.steering.model import Exclusion, SnapshotAppliance, SnapshotTitle, SteeringSnapshot
+from headrace.steering.rendezvous import Roster, hash_key
 from headrace.steering.routes import Coverage, RouteTable, build_routes
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
@@ -36,12 +37,27 @@ class CompiledTitle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbleAppliance:
-    """An appliance in working order, with what ranking needs at hand."""
+class Network:
+    """What follows from the sites alone."""
 
-    appliance: SnapshotAppliance
-    key: int
-    """64 bits of its id, for rendezvous hashing."""
+    sites: tuple[Site, ...]
+    site_nos: dict[SiteId, int]
+    site_kinds: tuple[int, ...]
+    """Order of preference of each site's kind, by site number."""
+    last_resort: ClientClass
+    routes: RouteTable
+    classes: tuple[ClientClass, ...]
+    class_of_coverage: tuple[int, ...]
+    bad_prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """What follows from the titles alone."""
+
+    source: tuple[SnapshotTitle, ...]
+    titles: dict[str, CompiledTitle]
+    title_of_file: dict[str, TitleId]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,63 +68,53 @@ class CompiledSnapshot:
     built_at_s: float
     control_id: str
     origin_url: str
-    sites: tuple[Site, ...]
-    site_nos: dict[SiteId, int]
-    site_kinds: tuple[int, ...]
-    """Order of preference of each site's kind, by site number."""
+    network: Network
+    library: Library
     appliances: dict[str, SnapshotAppliance]
+    able: dict[str, SnapshotAppliance]
+    """Those that only their load, an operator's drain or a missing title may keep from serving."""
     by_site: tuple[tuple[SnapshotAppliance, ...], ...]
     """Appliances by site number."""
-    able_by_site: tuple[tuple["AbleAppliance", ...], ...]
-    """Those of them that nothing but their load, an operator's drain or a missing title keeps from serving."""
+    rosters: tuple[Roster, ...]
+    """The same, for ranking."""
     homeless: tuple[SnapshotAppliance, ...]
     """Appliances whose site is not in the snapshot: never eligible, but accounted for."""
-    last_resort: ClientClass
-    routes: RouteTable
-    classes: tuple[ClientClass, ...]
-    class_of_coverage: tuple[int, ...]
-    titles: dict[str, CompiledTitle]
-    title_of_file: dict[str, TitleId]
-    bad_prefixes: tuple[str, ...]
 
     def class_no(self, address: bytes) -> int:
         """Class of a client, from its address in network byte order (4 or 16 bytes)."""
-        return self.class_of_coverage[self.routes.coverage_no(address)]
+        return self.network.class_of_coverage[self.network.routes.coverage_no(address)]
 
     def coverage(self, address: bytes) -> Coverage:
         """Prefix lengths and sites that cover an address."""
-        return self.routes.coverages[self.routes.coverage_no(address)]
+        return self.network.routes.coverages[self.network.routes.coverage_no(address)]
 
 
-def compile_snapshot(snapshot: SteeringSnapshot) -> CompiledSnapshot:
-    """Index a snapshot. Takes time in proportion to its size, about a second for a million prefixes."""
-    site_nos: dict[SiteId, int] = {site.site_id: number for number, site in enumerate(snapshot.sites)}
-    routes, bad = build_routes((no, prefix) for no, site in enumerate(snapshot.sites) for prefix in site.prefixes)
+def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None = None) -> CompiledSnapshot:
+    """Index a snapshot, in time proportional to its size: about a second for a million prefixes.
+
+    Args:
+        last: the one before; what follows from the same sites, titles or rosters is taken over from it.
+    """
+    is_same_network = last is not None and last.network.sites is snapshot.sites
+    is_same_library = last is not None and last.library.source is snapshot.titles
+    network = last.network if last is not None and is_same_network else _network(snapshot.sites)
     by_site: list[list[SnapshotAppliance]] = [[] for _ in snapshot.sites]
     homeless: list[SnapshotAppliance] = []
     for appliance in snapshot.appliances:
-        number = site_nos.get(appliance.site_id)
+        number = network.site_nos.get(appliance.site_id)
         (homeless if number is None else by_site[number]).append(appliance)
-    class_of_coverage, classes = _classes(routes.coverages)
     return CompiledSnapshot(
         version=snapshot.version,
         built_at_s=snapshot.built_at_s,
         control_id=snapshot.control_id,
         origin_url=snapshot.origin_url.rstrip("/"),
-        sites=snapshot.sites,
-        site_nos=site_nos,
-        site_kinds=tuple(KIND_ORDER[site.kind] for site in snapshot.sites),
+        network=network,
+        library=last.library if last is not None and is_same_library else _library(snapshot.titles),
         appliances={one.appliance_id: one for one in snapshot.appliances},
+        able={one.appliance_id: one for one in snapshot.appliances if order_fault(one) is None},
         by_site=tuple(tuple(row) for row in by_site),
-        able_by_site=tuple(_able(row) for row in by_site),
+        rosters=_rosters(by_site, last.rosters if last is not None and is_same_network else ()),
         homeless=tuple(homeless),
-        last_resort=_last_resort(snapshot.sites),
-        routes=routes,
-        classes=classes,
-        class_of_coverage=class_of_coverage,
-        titles={row.title.title_id: _compiled_title(row) for row in snapshot.titles},
-        title_of_file={file.sha256: row.title.title_id for row in snapshot.titles for file in row.title.files},
-        bad_prefixes=bad,
     )
 
 
@@ -131,15 +137,37 @@ _BY_STATE = {
 }
 
 
-def hash_key(name: str) -> int:
-    """64 well-mixed bits of an id; the same in every version of this program."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-
-
-def _able(appliances: list[SnapshotAppliance]) -> tuple[AbleAppliance, ...]:
-    return tuple(
-        AbleAppliance(appliance=one, key=hash_key(one.appliance_id)) for one in appliances if order_fault(one) is None
+def _network(sites: tuple[Site, ...]) -> Network:
+    routes, bad = build_routes((no, prefix) for no, site in enumerate(sites) for prefix in site.prefixes)
+    class_of_coverage, classes = _classes(routes.coverages)
+    return Network(
+        sites=sites,
+        site_nos={site.site_id: number for number, site in enumerate(sites)},
+        site_kinds=tuple(KIND_ORDER[site.kind] for site in sites),
+        last_resort=_last_resort(sites),
+        routes=routes,
+        classes=classes,
+        class_of_coverage=class_of_coverage,
+        bad_prefixes=bad,
     )
+
+
+def _library(titles: tuple[SnapshotTitle, ...]) -> Library:
+    return Library(
+        source=titles,
+        titles={row.title.title_id: _compiled_title(row) for row in titles},
+        title_of_file={file.sha256: row.title.title_id for row in titles for file in row.title.files},
+    )
+
+
+def _rosters(by_site: list[list[SnapshotAppliance]], last: tuple[Roster, ...]) -> tuple[Roster, ...]:
+    """One for each site, the last one where nobody joined, left or changed capacity."""
+    found = []
+    for number, row in enumerate(by_site):
+        members = tuple((str(one.appliance_id), max(0, one.capacity_bps)) for one in row)
+        is_same = number < len(last) and last[number].members == members
+        found.append(last[number] if is_same else Roster(members))
+    return tuple(found)
 
 
 def _classes(coverages: Iterable[Coverage]) -> tuple[tuple[int, ...], tuple[ClientClass, ...]]:

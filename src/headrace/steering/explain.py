@@ -6,8 +6,9 @@ The same decision as in an answer (`rank.rank`), as flat rows for the API and th
 from dataclasses import dataclass
 
 from headrace.base.ids import ApplianceId, SiteId, TitleId
+from headrace.steering.approach import Location
 from headrace.steering.compile import CompiledSnapshot, CompiledTitle
-from headrace.steering.rank import Candidate, Limits, Location, rank
+from headrace.steering.rank import Candidate, Limits, rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def explain(
 ) -> Explanation:
     """Explain the answer to a new session of `client`, whose address is given in network byte order."""
     ranking = rank(compiled, compiled.class_no(address), title, location, limits)
-    lengths = {compiled.sites[site_no].site_id: length for length, site_no in compiled.coverage(address)}
+    lengths = {compiled.network.sites[site_no].site_id: length for length, site_no in compiled.coverage(address)}
     rows = [_chosen(number, one, lengths) for number, one in enumerate(ranking.chosen, start=1)]
     for one in ranking.excluded:
         appliance = one.appliance

@@ -9,26 +9,16 @@ Sites declared as last resort serve clients for whom no routed site has an eligi
 runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState
-from headrace.steering.compile import (
-    AbleAppliance,
-    ClientClass,
-    CompiledSnapshot,
-    CompiledTitle,
-    hash_key,
-    order_fault,
-)
+from headrace.steering.approach import Approach, Approaches, Location, approaches
+from headrace.steering.compile import CompiledSnapshot, CompiledTitle, order_fault
 from headrace.steering.model import Exclusion, SnapshotAppliance
-
-EARTH_RADIUS_KM = 6371.0
-_64_BITS = 2**64 - 1
-FAR_STEP = 1_000_000
-"""Distance step of a site whose place, or whose client's place, is not known: behind all that are."""
+from headrace.steering.rendezvous import hash_key, rendezvous_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +33,6 @@ class Limits:
     """An appliance that sends more than this share of its capacity gets no new sessions."""
     distance_step_km: float = 100.0
     """Sites whose distances fall in one step count as equally near."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
-    """Where a client is, in degrees."""
-
-    latitude_deg: float
-    longitude_deg: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +74,7 @@ class Choice:
 
     chosen: tuple[Candidate, ...]
     kept: tuple[Candidate, ...]
-    groups: ClientClass
+    approach: Approach
     """The sites that were considered: those that hear the client, else those of last resort."""
 
 
@@ -116,53 +98,42 @@ class Ranking:
 
 def choose(
     compiled: CompiledSnapshot,
-    client_class: int,
+    ways: Approaches,
     title: CompiledTitle,
-    location: Location | None,
     limits: Limits,
     session: Session = NEW_SESSION,
 ) -> Choice:
     """The pathways for a client, without the reasons; looks no further than it must."""
-    groups, found = _pool(compiled, compiled.classes[client_class], title, location, limits, session)
-    if not any(one.fault is None for one in found) and compiled.last_resort:
-        last = _pool(compiled, compiled.last_resort, title, location, limits, session)
-        if any(one.fault is None for one in last[1]):
-            groups, found = last
+    approach, found = ways.routed, _pool(compiled, ways.routed, title, limits, session)
+    if ways.last_resort.steps and not any(one.fault is None for one in found):
+        last = _pool(compiled, ways.last_resort, title, limits, session)
+        if any(one.fault is None for one in last):
+            approach, found = ways.last_resort, last
     chosen = _over_sites(found, limits)
-    taken = {one.appliance.appliance_id for one in chosen}
-    kept = [
-        one
-        for one in _written(compiled, groups, title, location, limits, session)
-        if one.appliance.appliance_id not in taken
-    ]
-    kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
-    return Choice(chosen=tuple(chosen), kept=tuple(kept), groups=groups)
+    kept: list[Candidate] = []
+    if session.written:
+        taken = {one.appliance.appliance_id for one in chosen}
+        own = _written(compiled, approach, title, limits, session)
+        kept = [one for one in own if one.appliance.appliance_id not in taken]
+        kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
+    return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach)
 
 
 def walk(
     compiled: CompiledSnapshot,
-    groups: ClientClass,
+    approach: Approach,
     title: CompiledTitle,
-    location: Location | None,
     limits: Limits,
     session: Session = NEW_SESSION,
 ) -> Iterator[Candidate]:
-    """Appliances of the sites in `groups` that hold the title, best first; those with a `fault` are among them."""
-    buckets: dict[tuple[int, int, int], list[int]] = {}
-    for group_no, group in enumerate(groups):
-        for site_no in group:
-            step, _ = _distance(compiled, site_no, location, limits)
-            buckets.setdefault((group_no, compiled.site_kinds[site_no], step), []).append(site_no)
-    for place in sorted(buckets):
-        scored = [
-            (-rendezvous_score(title.key, able.key, able.appliance.capacity_bps), able.appliance.appliance_id, able)
-            for site_no in buckets[place]
-            for able in compiled.able_by_site[site_no]
-        ]
-        scored.sort(key=_by_score)
-        for negative, _, able in scored:
-            if title.files.issubset(able.appliance.holdings):
-                yield _candidate(compiled, able.appliance, (*place, negative), location, limits, session)
+    """Appliances of the approach's sites that hold the title, best first; those with a `fault` are among them."""
+    able, rosters, key = compiled.able, compiled.rosters, title.key
+    for place, site_nos in approach.steps:
+        orders = [rosters[site_no].order(key) for site_no in site_nos]
+        for negative, name in orders[0] if len(orders) == 1 else merge(*orders):
+            one = able.get(name)
+            if one is not None and title.files.issubset(one.holdings):
+                yield _candidate(compiled, one, (*place, negative, name), approach, limits, session)
 
 
 def rank(
@@ -174,32 +145,27 @@ def rank(
     session: Session = NEW_SESSION,
 ) -> Ranking:
     """What `choose` chooses, and the reason for each appliance of the snapshot that is not in it."""
-    choice = choose(compiled, client_class, title, location, limits, session)
+    ways = approaches(compiled, client_class, location, distance_step_km=limits.distance_step_km)
+    choice = choose(compiled, ways, title, limits, session)
     taken = {one.appliance.appliance_id for one in choice.chosen + choice.kept}
-    considered = {site_no for group in choice.groups for site_no in group}
     excluded = []
     for site_no, appliances in (*enumerate(compiled.by_site), (-1, compiled.homeless)):
         for one in appliances:
             if one.appliance_id not in taken:
-                reason, detail = _exclusion(one, title, limits, is_routed=site_no in considered)
+                reason, detail = _exclusion(one, title, limits, is_routed=site_no in choice.approach.place_of)
                 excluded.append(Excluded(appliance=one, reason=reason, detail=detail))
     return Ranking(chosen=choice.chosen, kept=choice.kept, excluded=tuple(excluded))
 
 
 def _pool(
-    compiled: CompiledSnapshot,
-    groups: ClientClass,
-    title: CompiledTitle,
-    location: Location | None,
-    limits: Limits,
-    session: Session,
-) -> tuple[ClientClass, list[Candidate]]:
+    compiled: CompiledSnapshot, approach: Approach, title: CompiledTitle, limits: Limits, session: Session
+) -> list[Candidate]:
     """Candidates to choose from, best first, slow ones last: as many as the choice can depend on."""
     fast: list[Candidate] = []
     slow: list[Candidate] = []
     sites: set[SiteId] = set()
     wanted_sites = min(limits.sites, limits.pathways)
-    for one in walk(compiled, groups, title, location, limits, session):
+    for one in walk(compiled, approach, title, limits, session):
         if not _may_be_chosen(one, session):
             continue
         if one.is_slow:
@@ -209,80 +175,39 @@ def _pool(
         sites.add(one.appliance.site_id)
         if len(fast) >= limits.pathways and len(sites) >= wanted_sites:
             break
-    return groups, fast + slow
+    return fast + slow
 
 
 def _written(
-    compiled: CompiledSnapshot,
-    groups: ClientClass,
-    title: CompiledTitle,
-    location: Location | None,
-    limits: Limits,
-    session: Session,
+    compiled: CompiledSnapshot, approach: Approach, title: CompiledTitle, limits: Limits, session: Session
 ) -> Iterator[Candidate]:
     """The session's own appliances that can still serve it."""
     for name in session.written:
-        one = compiled.appliances.get(name)
-        if one is None or order_fault(one) is not None or not title.files.issubset(one.holdings):
+        one = compiled.able.get(name)
+        if one is None or not title.files.issubset(one.holdings):
             continue
-        site_no = compiled.site_nos.get(one.site_id)
-        for group_no, group in enumerate(groups):
-            if site_no is not None and site_no in group:
-                step, _ = _distance(compiled, site_no, location, limits)
-                score = rendezvous_score(title.key, hash_key(name), one.capacity_bps)
-                place = (group_no, compiled.site_kinds[site_no], step, -score)
-                yield _candidate(compiled, one, place, location, limits, session)
+        place = approach.place_of.get(compiled.network.site_nos.get(one.site_id, -1))
+        if place is not None:
+            score = rendezvous_score(title.key, hash_key(name), one.capacity_bps)
+            yield _candidate(compiled, one, (*place, -score, name), approach, limits, session)
 
 
 def _candidate(
     compiled: CompiledSnapshot,
     one: SnapshotAppliance,
-    place: tuple[int, int, int, float],
-    location: Location | None,
+    order: tuple[int, int, int, float, str],
+    approach: Approach,
     limits: Limits,
     session: Session,
 ) -> Candidate:
-    site_no = compiled.site_nos[one.site_id]
     return Candidate(
         appliance=one,
         fault=_soft_fault(one, limits),
         is_slow=one.appliance_id in session.slow,
-        distance_km=_distance(compiled, site_no, location, limits)[1],
-        score=-place[3],
-        order=(*place, one.appliance_id),
+        distance_km=approach.km_of.get(compiled.network.site_nos[one.site_id]),
+        score=-order[3],
+        order=order,
     )
-
-
-def _by_score(row: tuple[float, str, AbleAppliance]) -> tuple[float, str]:
-    return row[:2]
-
-
-def rendezvous_score(title_key: int, appliance_key: int, weight: float) -> float:
-    """Weighted rendezvous hashing (logarithmic method): the share of titles for which an appliance scores highest is
-    its weight over the sum of weights. Keys are of `hash_key`; they are mixed as in SplitMix64 (Steele et al., 2014),
-    which in Python costs half of a keyed hash."""
-    mixed = ((title_key ^ appliance_key) * 0xBF58476D1CE4E5B9) & _64_BITS
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _64_BITS
-    return weight / -math.log((((mixed ^ (mixed >> 31)) >> 12) + 0.5) / 2**52)
-
-
-def distance_km(one: Location, other: Location) -> float:
-    """Great-circle distance (haversine, mean radius of the Earth)."""
-    lat_a, lat_b = math.radians(one.latitude_deg), math.radians(other.latitude_deg)
-    half_lat, half_lon = (lat_b - lat_a) / 2, math.radians(other.longitude_deg - one.longitude_deg) / 2
-    chord = math.sin(half_lat) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(half_lon) ** 2
-    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, chord)))
-
-
-def _distance(
-    compiled: CompiledSnapshot, site_no: int, location: Location | None, limits: Limits
-) -> tuple[int, float | None]:
-    """Distance step and kilometres from a site to the client; far off where one of both places is unknown."""
-    site = compiled.sites[site_no]
-    if location is None or site.latitude_deg is None or site.longitude_deg is None:
-        return FAR_STEP, None
-    km = distance_km(location, Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg))
-    return int(km / limits.distance_step_km), km
 
 
 def _may_be_chosen(one: Candidate, session: Session) -> bool:

@@ -6,7 +6,7 @@ import maxminddb
 
 from headrace.playback.answers import Locator
 from headrace.playback.errors import PlaybackError
-from headrace.steering.rank import Location
+from headrace.steering.approach import Location
 
 
 def open_locator(database: str) -> Locator | None:

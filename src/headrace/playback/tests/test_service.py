@@ -16,9 +16,9 @@ from headrace.playback.bodies import Bodies
 from headrace.playback.counters import Counters
 from headrace.playback.service import PlaybackService
 from headrace.playback.testing import FakeReply, FakeScope, make_config
+from headrace.steering.approach import Location
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import SteeringSnapshot
-from headrace.steering.rank import Location
 from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
 
 TITLES = [make_title("film"), make_title("other")]

@@ -22,23 +22,23 @@ def class_of(snapshot: CompiledSnapshot, address: str) -> int:
 def test_prefixes_with_one_ranking_share_a_class() -> None:
     snapshot = compiled(make_site("a", "10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"), make_site("b", "10.2.0.0/16"))
     assert class_of(snapshot, "10.9.9.9") == class_of(snapshot, "192.0.2.1") == class_of(snapshot, "2001:db8::1")
-    assert snapshot.classes[class_of(snapshot, "10.2.0.1")] == ((1,), (0,))
-    assert snapshot.classes[class_of(snapshot, "203.0.113.1")] == ()
+    assert snapshot.network.classes[class_of(snapshot, "10.2.0.1")] == ((1,), (0,))
+    assert snapshot.network.classes[class_of(snapshot, "203.0.113.1")] == ()
 
 
 def test_equal_lengths_are_one_group() -> None:
     snapshot = compiled(make_site("a", "10.0.0.0/8"), make_site("b", "10.0.0.0/8"))
-    assert snapshot.classes[class_of(snapshot, "10.0.0.1")] == ((0, 1),)
+    assert snapshot.network.classes[class_of(snapshot, "10.0.0.1")] == ((0, 1),)
 
 
 def test_titles_and_files() -> None:
     snapshot = compiled(make_site("a", "10.0.0.0/8"))
-    one = snapshot.titles["one"]
+    one = snapshot.library.titles["one"]
     assert one.files == FileSet(range(1, 13))
     assert one.least_bps == 480_000 + 128_000
-    assert one.fingerprint != snapshot.titles["two"].fingerprint
+    assert one.fingerprint != snapshot.library.titles["two"].fingerprint
     assert len(one.fingerprint) == 8
-    assert snapshot.title_of_file[TITLES[1].files[0].sha256] == "two"
+    assert snapshot.library.title_of_file[TITLES[1].files[0].sha256] == "two"
 
 
 def test_appliances_of_unknown_sites_are_kept_apart() -> None:
@@ -48,10 +48,10 @@ def test_appliances_of_unknown_sites_are_kept_apart() -> None:
 
 
 def test_bad_prefixes_do_not_stop_it() -> None:
-    assert compiled(make_site("a", "nonsense", "10.0.0.0/8")).bad_prefixes == ("nonsense",)
+    assert compiled(make_site("a", "nonsense", "10.0.0.0/8")).network.bad_prefixes == ("nonsense",)
 
 
 def test_an_empty_snapshot() -> None:
     snapshot = compile_snapshot(make_snapshot([], [], []))
-    assert snapshot.classes[class_of(snapshot, "10.0.0.1")] == ()
-    assert snapshot.last_resort == ()
+    assert snapshot.network.classes[class_of(snapshot, "10.0.0.1")] == ()
+    assert snapshot.network.last_resort == ()

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import replace
 
 from headrace.fleet.model import AdminState
+from headrace.steering.approach import approaches
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.explain import explain
 from headrace.steering.rank import Limits, choose
@@ -18,12 +19,17 @@ def test_every_appliance_with_rank_or_reason() -> None:
     compiled = compile_snapshot(make_snapshot([make_site("a", "10.0.0.0/8")], fleet, [TITLE], version=7))
     address = ipaddress.ip_address("10.0.0.1").packed
     limits = Limits(pathways=2)
-    film = compiled.titles["film"]
+    film = compiled.library.titles["film"]
     found = explain(
         compiled, film, limits, client="10.0.0.1", address=address, location=None, now_s=compiled.built_at_s + 5
     )
     assert sorted(row.appliance_id for row in found.appliances) == ["n0", "n1", "n2", "n3"]
-    answer = choose(compiled, compiled.class_no(address), film, None, limits)
+    answer = choose(
+        compiled,
+        approaches(compiled, compiled.class_no(address), None, distance_step_km=100.0),
+        film,
+        limits,
+    )
     assert [row.appliance_id for row in found.appliances if row.rank] == [
         one.appliance.appliance_id for one in answer.chosen
     ]

@@ -36,7 +36,7 @@ COMPILED = compile_snapshot(
         [TITLE],
     )
 )
-FILM = COMPILED.titles["film"]
+FILM = COMPILED.library.titles["film"]
 
 
 def manifest(protocol: Protocol, pathways: list[str], query: SteeringQuery) -> dict:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import AdminState, HealthState, SiteKind
-from headrace.steering.compile import compile_snapshot, hash_key
+from headrace.steering.approach import Location, distance_km
+from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import Exclusion, SnapshotAppliance
-from headrace.steering.rank import NEW_SESSION, Limits, Location, Ranking, Session, distance_km, rank, rendezvous_score
+from headrace.steering.rank import NEW_SESSION, Limits, Ranking, Session, rank
+from headrace.steering.rendezvous import hash_key, rendezvous_score
 from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
 
 TITLE = make_title("film")
@@ -33,7 +35,7 @@ def ranked(
 ) -> Ranking:
     compiled = compile_snapshot(make_snapshot(sites, appliances, [TITLE]))
     class_no = compiled.class_no(ipaddress.ip_address(client).packed)
-    return rank(compiled, class_no, compiled.titles["film"], location, limits, session)
+    return rank(compiled, class_no, compiled.library.titles["film"], location, limits, session)
 
 
 def names(ranking: Ranking) -> list[str]:
