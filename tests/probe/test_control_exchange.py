@@ -205,9 +205,9 @@ async def test_a_hundred_thousand_files_cost_nothing_when_nothing_changed(parts:
             )
             body = encode(request)
             assert len(body) < 1_500
-            started_s = time.thread_time() + time.process_time()
+            started_s = time.process_time()
             answer = await agent.deliver(body)
-            took_s.append(time.thread_time() + time.process_time() - started_s)
+            took_s.append(time.process_time() - started_s)
             assert (answer.plan, answer.holdings_digest) == (None, big.head.digest)
     assert sorted(took_s)[len(took_s) // 2] < 0.03, took_s
     assert store.appliance(ApplianceId("a1")).report != StoredReport()

@@ -1,5 +1,6 @@
 """Builders for tests of the control plane, and a real PostgreSQL server for as long as a test run needs one."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -41,7 +42,7 @@ def make_title(title_id: str = "film", *, renditions: int = 1, salt: int = 0) ->
     made: list[Rendition] = []
     for index in range(renditions):
         rendition_id = RenditionId(f"v{index}")
-        names = [Sha256(f"{abs(hash((title_id, salt, index, part))):064x}"[-64:]) for part in ("media", "playlist")]
+        names = [_name(f"{title_id} {salt} {index} {part}") for part in ("media", "playlist")]
         for name, suffix in zip(names, (FileSuffix.MP4, FileSuffix.M3U8), strict=True):
             files.append(PublishedFile(sha256=name, size_bytes=1000 + index, suffix=suffix, rendition_id=rendition_id))
         made.append(
@@ -57,6 +58,10 @@ def make_title(title_id: str = "film", *, renditions: int = 1, salt: int = 0) ->
             )
         )
     return Title(title_id=TitleId(title_id), name=title_id, duration_s=60.0, renditions=tuple(made), files=tuple(files))
+
+
+def _name(text: str) -> Sha256:
+    return Sha256(hashlib.sha256(text.encode()).hexdigest())
 
 
 def make_set(numbers: range | tuple[int, ...], *, total_bytes: int = 0) -> StoredSet:

@@ -131,5 +131,5 @@ def _check_budget(parts: Parts, leaving: ApplianceId, *, is_forced: bool) -> str
     if verdict.may_leave:
         return ""
     if not is_forced:
-        raise Refusal(409, verdict.reason.value, f"{verdict.detail}; is_forced does it all the same")
+        raise Refusal(409, verdict.reason.value, f"{verdict.detail}; --force (is_forced) does it all the same")
     return f", forced past: {verdict.reason} ({verdict.detail})"
