@@ -278,13 +278,17 @@ async def test_crash_between_swap_and_reload_is_seen_by_the_successor(rig: Nginx
     assert "# newer" not in conf.read_text()
 
 
-async def test_last_good_configuration_serves_when_the_wanted_one_cannot_start(rig: NginxRig) -> None:
+async def test_last_good_configuration_serves_when_the_wanted_one_cannot_start(tmp_path: Path) -> None:
+    rig = NginxRig(tmp_path)
+    rig.put(BODY)
+    await rig.supervisor.apply(rig.settings)
     rig.kill()
     successor = rig.make_supervisor()
     await successor.apply(dataclasses.replace(rig.settings, worker_user="nobody-there"))
     assert successor.report().is_running
     assert "nobody-there" in successor.report().error
     assert await answers(rig)
+    rig.kill()
 
 
 async def test_stop_lets_transfers_finish_and_then_nothing_is_left(rig: NginxRig) -> None:

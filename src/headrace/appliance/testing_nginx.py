@@ -130,7 +130,7 @@ class NginxRig:
         self.kill()
 
     def kill(self) -> None:
-        """End everything at once. The master first, and again until none is left: it replaces workers while it lives."""
+        """End everything at once: the master first, and again until none is left, for it replaces its workers."""
         while found := find_processes(Path(self.settings.run_folder)):
             for process in found:
                 with contextlib.suppress(ProcessLookupError):
