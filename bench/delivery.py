@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,7 +28,18 @@ from rich.table import Table
 
 from delivery_files import SHAPES, Ask, asks_of, make_content, write_requests
 from delivery_report import HEADINGS, OURS, as_markdown, cells, tables_of, verdicts_of
-from delivery_run import FOREIGN_MOST_CORES, Case, Plan, Running, ServerFailed, Taken, run_rounds, started, verify
+from delivery_run import (
+    FOREIGN_MOST_CORES,
+    Case,
+    Plan,
+    Running,
+    ServerFailed,
+    Taken,
+    cells_of,
+    fill_cell,
+    started,
+    verify,
+)
 from delivery_servers import SERVERS, Kind, Place, Server, version_of
 from rig.document import write_section
 from rig.load import LoadFailed
@@ -45,11 +57,15 @@ err = Console(stderr=True)
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that servers and namespaces go in every case
     if options.write_docs and not options.run:
         return _write_docs(_newest_results())
     try:
         with veth_network() as network:
             results = _measure(network, options)
+    except KeyboardInterrupt:
+        err.print("stopped; nothing kept")
+        return 2
     except (NeedsRoot, CannotBuild, ServerFailed, LoadFailed) as error:
         err.print(f"[red]delivery:[/red] {error}", highlight=False)
         return 2
@@ -197,18 +213,21 @@ def _verified(
 def _sampled(
     network: Network, running: list[Running], requests: dict[Case, Path], plan: Plan, load_tool: Path
 ) -> list[Taken]:
-    samples = plan.rounds * sum(one.takes(case) for case in requests for one in running)
+    cells = cells_of(running, requests, plan.rounds)
+    taken: list[Taken] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err) as progress:
-        bar = progress.add_task("sampling", total=samples)
+        bar = progress.add_task("sampling", total=len(cells))
+        for cell in cells:
+            name = f"round {cell.round + 1}, {cell.case.name}, {cell.running.server.name}"
+            progress.update(bar, description=name)
 
-        def told(trouble: str, taken: Taken) -> None:
-            if trouble:
-                progress.update(bar, description=f"{taken.case}, {taken.server}: {trouble}")
-                return
-            progress.update(bar, description=f"round {taken.round + 1}, {taken.case}, {taken.server}", advance=1)
+            def told(trouble: str, name: str = name) -> None:
+                progress.update(bar, description=f"{name}: {trouble}")
 
-        return run_rounds(network, running, requests, plan, load_tool=load_tool, told=told)
+            taken += fill_cell(network, cell, plan, load_tool=load_tool, told=told)
+            progress.advance(bar)
+    return taken
 
 
 def _keep(results: dict[str, Any], options: argparse.Namespace) -> Path:

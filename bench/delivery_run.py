@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from delivery_files import Ask, Shape
 from delivery_servers import Place, Server
@@ -23,6 +24,8 @@ STOP_WITHIN_S = 10.0
 FOREIGN_MOST_CORES = 0.12
 """A sample during which others used more CPU than this is thrown away and taken again."""
 TRIES_MOST = 6
+PAUSE_S = 0.1
+"""After the first thrown sample; it doubles with each further one."""
 
 
 class ServerFailed(Exception):
@@ -139,7 +142,7 @@ def verify(network: Network, running: Running, case: Case, asks: list[Ask]) -> N
     running.answers[case.name] = facts["headers"]
 
 
-def _ask(network: Network, running: Running, case: Case, ask: Ask) -> dict[str, object]:
+def _ask(network: Network, running: Running, case: Case, ask: Ask) -> dict[str, Any]:
     first, last = ("-", "-") if ask.first is None else (str(ask.first), str(ask.first + ask.length - 1))
     argv = [sys.executable, str(ask_script.__file__), network.server_address, str(running.port(is_tls=case.is_tls))]
     argv += [ask.path, first, last, "tls" if case.is_tls else "clear"]
@@ -174,59 +177,60 @@ class Plan:
     foreign_most_cores: float = FOREIGN_MOST_CORES
 
 
-def run_rounds(
-    network: Network,
-    servers: list[Running],
-    cases: dict[Case, Path],
-    plan: Plan,
-    *,
-    load_tool: Path,
-    told: Callable[[str, Taken], None],
-) -> list[Taken]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One server in one case in one round: what one kept sample fills."""
+
+    round: int
+    case: Case
+    running: Running
+    requests: Path
+
+    def target(self) -> Target:
+        return Target(
+            name=f"{self.running.server.name}, {self.case.name}",
+            port=self.running.port(is_tls=self.case.is_tls),
+            is_tls=self.case.is_tls,
+            requests=self.requests,
+            pids=self.running.pids,
+        )
+
+
+def cells_of(servers: list[Running], requests: dict[Case, Path], rounds: int) -> list[Cell]:
     """All servers of a case one after the other, in a new order each round, so that drift meets all alike."""
-    chance = random.Random(plan.rounds)
-    taken: list[Taken] = []
-    for number in range(plan.rounds):
-        for case, requests in cases.items():
+    chance = random.Random(rounds)
+    cells: list[Cell] = []
+    for number in range(rounds):
+        for case, path in requests.items():
             able = [running for running in servers if running.takes(case)]
-            for running in chance.sample(able, len(able)):
-                target = Target(
-                    name=f"{running.server.name}, {case.name}",
-                    port=running.port(is_tls=case.is_tls),
-                    is_tls=case.is_tls,
-                    requests=requests,
-                    pids=running.pids,
-                )
-                taken += _sample_until_clean(
-                    lambda target=target: take_sample(
-                        network, load_tool, target, connections=plan.connections, seconds=plan.seconds
-                    ),
-                    lambda sample, kept, case=case, running=running, number=number: Taken(
-                        case=case.name, server=running.server.name, round=number, is_kept=kept, sample=sample
-                    ),
-                    plan.foreign_most_cores,
-                    told=told,
-                )
-                forget_logs(running.place.folder)
-    return taken
+            order = chance.sample(able, len(able))
+            cells += [Cell(round=number, case=case, running=running, requests=path) for running in order]
+    return cells
 
 
-def _sample_until_clean(
-    take: Callable[[], Sample],
-    label: Callable[[Sample, bool], Taken],
-    foreign_most: float,
-    *,
-    told: Callable[[str, Taken], None],
-) -> list[Taken]:
-    taken: list[Taken] = []
-    for _ in range(TRIES_MOST):
-        sample = take()
-        is_clean = sample.foreign_cores <= foreign_most
-        taken.append(label(sample, is_clean))
-        told("" if is_clean else f"{sample.foreign_cores:.2f} cores used by others, again", taken[-1])
+def fill_cell(
+    network: Network, cell: Cell, plan: Plan, *, load_tool: Path, told: Callable[[str], None]
+) -> Iterator[Taken]:
+    """Sample until one sample is clean, or give up; each pause is longer, for a burst of foreign work to pass.
+
+    Raises:
+        LoadFailed: the server answered wrongly under load.
+    """
+    for attempt in range(TRIES_MOST):
+        sample = take_sample(network, load_tool, cell.target(), connections=plan.connections, seconds=plan.seconds)
+        forget_logs(cell.running.place.folder)
+        is_clean = sample.foreign_cores <= plan.foreign_most_cores
+        yield Taken(
+            case=cell.case.name,
+            server=cell.running.server.name,
+            round=cell.round,
+            is_kept=is_clean,
+            sample=sample,
+        )
         if is_clean:
-            break
-    return taken
+            return
+        told(f"{sample.foreign_cores:.2f} cores used by others, try {attempt + 1} of {TRIES_MOST}")
+        time.sleep(PAUSE_S * 2**attempt)
 
 
 def forget_logs(folder: Path) -> None:

@@ -24,10 +24,11 @@ class CpuReading:
 
     def foreign_since(self, earlier: "CpuReading") -> float:
         """CPU seconds between the two that nobody of the bench used."""
-        own = sum(
-            getattr(self, part) - getattr(earlier, part) for part in ("servers", "clients", "bench", "softirq_threads")
-        )
-        return max(0.0, self.machine - earlier.machine - own)
+        return max(0.0, self.machine - earlier.machine - (self._own - earlier._own))
+
+    @property
+    def _own(self) -> float:
+        return self.servers + self.clients + self.bench + self.softirq_threads
 
 
 def read_cpu(*, servers: list[int], clients: list[int]) -> CpuReading:
