@@ -23,7 +23,6 @@ def check_site(site: Site) -> None:
         UsageError, FleetError: the first thing that is wrong.
     """
     site_id(site.site_id)
-    check_storable(f"site {site.site_id}", site)
     if len(site.prefixes) > MOST_PREFIXES:
         raise FleetError(f"site {site.site_id}: {len(site.prefixes)} prefixes are over the limit of {MOST_PREFIXES}")
     for prefix in site.prefixes:
@@ -38,6 +37,7 @@ def check_site(site: Site) -> None:
     for name, value, most in (("latitude", site.latitude_deg, 90), ("longitude", site.longitude_deg, 180)):
         if value is not None and not -most <= value <= most:
             raise FleetError(f"site {site.site_id}: {name} {value} is not between -{most} and {most} degrees")
+    check_storable(f"site {site.site_id}", site)
 
 
 def check_address(name: str, content_url: str, capacity_bps: int) -> None:
