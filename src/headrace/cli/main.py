@@ -22,6 +22,7 @@ COMMANDS = (
     "appliance",
     "token",
     "status",
+    "log",
     "demo",
 )
 """Modules of this package, in the order of the help; each has `register(app)`, which adds its command or group."""

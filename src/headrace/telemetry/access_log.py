@@ -6,7 +6,8 @@ break is always a separator, the file is pure ASCII, and a line splits without l
 were chosen over JSON because they read several times as fast and nothing that a client sends can break a line.
 
 New fields go at the end: readers take lines with more fields than they know. The referrer is left out on purpose.
-Titles are not in a line: a reader that knows the catalogue joins them by the file's name (`record_title`).
+Titles are not in a line: a reader that knows the catalogue joins them by the file's name (`record_title`), as
+`headrace log` does.
 """
 
 import re

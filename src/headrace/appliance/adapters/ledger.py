@@ -51,6 +51,9 @@ class Ledger:
         self._lock = threading.Lock()
         try:
             self._db = self._open(path)
+        except sqlite3.OperationalError as error:
+            # Locked, full or not permitted: the file itself may be sound, so it is never set aside for this.
+            raise StateError(f"{path}: {error}") from error
         except sqlite3.DatabaseError:
             path.replace(path.with_suffix(".damaged"))
             for leftover in (f"{path}-wal", f"{path}-shm"):
@@ -176,6 +179,20 @@ class Ledger:
             db.close()
             raise
         return db
+
+
+def read_titles(path: Path) -> dict[Sha256, tuple[TitleId, RenditionId]]:
+    """Title and rendition of every planned file, for a reader beside the running agent; changes nothing.
+
+    Raises:
+        StateError: there is no ledger, or it cannot be read.
+    """
+    with (
+        _state_errors(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as db,
+    ):
+        rows = db.execute("SELECT sha256, title_id, rendition_id FROM plan").fetchall()
+    return {Sha256(row[0]): (TitleId(row[1]), RenditionId(row[2])) for row in rows}
 
 
 @contextmanager
