@@ -20,7 +20,7 @@ from headrace.steering.explain import Explanation, explain
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import NEW_SESSION, Session, choose, walk
+from headrace.steering.rank import NEW_SESSION, Session, choose, deciding_state, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -73,8 +73,14 @@ class Answers:
     """All answers that one snapshot gives."""
 
     def __init__(
-        self, compiled: CompiledSnapshot, config: PlaybackConfig, locate: Locator | None, bodies: Bodies
+        self,
+        compiled: CompiledSnapshot,
+        config: PlaybackConfig,
+        locate: Locator | None,
+        bodies: Bodies,
+        last: "Answers | None" = None,
     ) -> None:
+        """Start with those answers of the `last` snapshot that this one would give in the same words."""
         self.compiled = compiled
         self.places: dict[str, Place] = {}
         """By client address as text; see `place`."""
@@ -89,6 +95,9 @@ class Answers:
         self._unplaced: dict[int, Place] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
         self._public_url = settings.public_url.rstrip("/")
+        self._state = deciding_state(compiled, self._limits)
+        if last is not None:
+            self._take_over(last)
 
     def place(self, client: str) -> Place:
         """The place of a client, by its address; a text that is no address has no route and no place.
@@ -116,6 +125,30 @@ class Answers:
             if cell is None:
                 self._unplaced[class_no] = place
         return place
+
+    def _take_over(self, last: "Answers") -> None:
+        """Most snapshots only say that loads moved: a place whose sites decide as before keeps its answers."""
+        old, new = last.compiled, self.compiled
+        if old.network is not new.network or old.library is not new.library or old.origin_url != new.origin_url:
+            return
+        if {name: one.content_url for name, one in old.appliances.items()} != {
+            name: one.content_url for name, one in new.appliances.items()
+        }:
+            return  # Clones in steering manifests may name any appliance.
+        pairs = enumerate(zip(last._state, self._state, strict=True))
+        changed = {site_no for site_no, (before, now) in pairs if before != now}
+        for key, place in list(last._shared.items()):
+            if not changed.isdisjoint(place.ways.routed.place_of) or not changed.isdisjoint(
+                place.ways.last_resort.place_of
+            ):
+                continue
+            self._shared[key] = place
+            if key[1] is None:
+                self._unplaced[key[0]] = place
+            self.kept += len(place.answers)
+            self.kept_bytes += sum(len(one.body) + KEEPING_BYTES for one in list(place.answers.values()))
+        if len(self._shared) == len(last._shared):
+            self.places = dict(last.places)
 
     def needed_bps(self, asked: Asked) -> float:
         """Throughput below which a pathway counts as slow for the asked title."""

@@ -127,7 +127,7 @@ class Keeper:
         compiled = await asyncio.to_thread(self._compiled, answer.body)
         verdict = judge(self.held, compiled, is_older_accepted=self._is_older_accepted)
         if verdict in (Verdict.FOLLOW, Verdict.SAME):
-            self._take(compiled, "control")
+            await asyncio.to_thread(self._take, compiled, "control")
             self._seen = await asyncio.to_thread(self._file.write, answer.body)
             self._is_older_accepted = False
             self._pull.etag = answer.etag

@@ -129,7 +129,7 @@ class Worker:
 
     def _install(self, compiled: CompiledSnapshot) -> None:
         """Put a snapshot in force. It holds no cycles: the collector need not walk it, which would stall answers."""
-        self.service.install(Answers(compiled, self._config, self._locate, self._bodies))
+        self.service.install(Answers(compiled, self._config, self._locate, self._bodies, self.service.answers))
         gc.freeze()
 
 

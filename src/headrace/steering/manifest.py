@@ -102,14 +102,17 @@ def write_manifest(
     Left out is a pathway that cannot be cloned: the playlist is of another publish of the title or unknown to us, or
     (DASH) no written pathway has its scheme and path.
     """
-    bases = _bases(compiled, query.written)
+    bases: list[tuple[str, BaseParts]] | None = None
     is_same_publish = query.fingerprint == title.fingerprint
     priority, clones = [], []
     for pathway in pathways:
         if not query.written or pathway.pathway_id in query.written:
             priority.append(pathway.pathway_id)
             continue
-        clone = _clone(protocol, title, pathway, bases, query.written) if is_same_publish else None
+        if not is_same_publish:
+            continue
+        bases = _bases(compiled, query.written) if bases is None else bases
+        clone = _clone(protocol, title, pathway, bases, query.written)
         if clone is not None:
             priority.append(pathway.pathway_id)
             clones.append(clone)

@@ -110,12 +110,10 @@ def choose(
         if any(one.fault is None for one in last):
             approach, found = ways.last_resort, last
     chosen = _over_sites(found, limits)
-    kept: list[Candidate] = []
-    if session.written:
-        taken = {one.appliance.appliance_id for one in chosen}
-        own = _written(compiled, approach, title, limits, session)
-        kept = [one for one in own if one.appliance.appliance_id not in taken]
-        kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
+    taken = {one.appliance.appliance_id for one in chosen}
+    own = [name for name in session.written if name not in taken]
+    kept = list(_still_able(compiled, approach, own, title, limits, session)) if own else []
+    kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
     return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach)
 
 
@@ -157,6 +155,19 @@ def rank(
     return Ranking(chosen=choice.chosen, kept=choice.kept, excluded=tuple(excluded))
 
 
+def deciding_state(compiled: CompiledSnapshot, limits: Limits) -> tuple[tuple[object, ...], ...]:
+    """By site, what a choice depends on of its appliances; loads are in it only as 'has room or not'.
+
+    Where these states, the network, the titles and the origin are equal, all choices are equal.
+    """
+    return tuple(tuple(_deciding(one, limits) for one in appliances) for appliances in compiled.by_site)
+
+
+def _deciding(one: SnapshotAppliance, limits: Limits) -> tuple[object, ...]:
+    faults = order_fault(one), _soft_fault(one, limits)
+    return (one.appliance_id, one.content_url, one.capacity_bps, *faults, one.holdings)
+
+
 def _pool(
     compiled: CompiledSnapshot, approach: Approach, title: CompiledTitle, limits: Limits, session: Session
 ) -> list[Candidate]:
@@ -178,11 +189,16 @@ def _pool(
     return fast + slow
 
 
-def _written(
-    compiled: CompiledSnapshot, approach: Approach, title: CompiledTitle, limits: Limits, session: Session
+def _still_able(
+    compiled: CompiledSnapshot,
+    approach: Approach,
+    names: list[ApplianceId],
+    title: CompiledTitle,
+    limits: Limits,
+    session: Session,
 ) -> Iterator[Candidate]:
-    """The session's own appliances that can still serve it."""
-    for name in session.written:
+    """Those of the named appliances that can serve the client."""
+    for name in names:
         one = compiled.able.get(name)
         if one is None or not title.files.issubset(one.holdings):
             continue

@@ -41,7 +41,9 @@ class Node:
         self.service = PlaybackService(self.config, self.clock, self.counters, TallyFolder(tmp), token)
 
     def install(self, snapshot: SteeringSnapshot = SNAPSHOT, *, locate: object = None) -> "Node":
-        self.service.install(Answers(compile_snapshot(snapshot), self.config, locate, self.bodies))
+        last = self.service.answers
+        compiled = compile_snapshot(snapshot, last.compiled if last else None)
+        self.service.install(Answers(compiled, self.config, locate, self.bodies, last))
         return self
 
     async def ask(self, path: str, query: str = "", **changes: object) -> FakeReply:
@@ -296,6 +298,59 @@ async def test_age_goes_on_without_new_snapshots(node: Node) -> None:
         "snapshot_version": 3,
         "snapshot_age_s": 3604.0,
     }
+
+
+async def test_answers_outlive_a_snapshot_that_decides_the_same(node: Node) -> None:
+    path = "/v1/titles/film/master.m3u8"
+    near, wide = await node.ask(path), await node.ask(path, client="198.51.100.1:1")
+    busier = tuple(replace(one, tx_bps=one.capacity_bps * 0.5) for one in FLEET)
+    node.install(replace(SNAPSHOT, version=4, appliances=busier))
+    again = await node.ask(path)
+    assert again.body is near.body
+    assert again.header("headrace-snapshot").startswith("version=4;")
+    full = (replace(busier[0], tx_bps=busier[0].capacity_bps * 0.95), *busier[1:])
+    node.install(replace(SNAPSHOT, version=5, appliances=full))
+    assert order_of((await node.ask(path)).body) == ["b", "c", "_origin"]
+    assert (await node.ask(path, client="198.51.100.1:1")).body is wide.body
+    node.install(replace(SNAPSHOT, version=6, appliances=(*full, make_appliance("d", "wide", HELD))))
+    assert "d" in order_of((await node.ask(path, client="198.51.100.1:1")).body)
+
+
+CHANGES = st.sampled_from(
+    [
+        {"tx_bps": 9.5e9},
+        {"tx_bps": 1e9},
+        {"admin_state": AdminState.DRAINING},
+        {"admin_state": AdminState.DISABLED},
+        {"health": replace(HEALTHY, state=HealthState.LOST)},
+        {"holdings": files_of([])},
+        {"content_url": "http://moved.example"},
+        {"capacity_bps": 1_000_000_000},
+        {},
+    ]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(steps=st.lists(st.tuples(st.integers(0, 2), CHANGES), max_size=6))
+async def test_what_is_taken_over_is_what_a_fresh_node_would_answer(tmp_path: Path, steps: list) -> None:
+    node, snapshot = Node(tmp_path).install(), SNAPSHOT
+    asks = [
+        ("/v1/titles/film/master.m3u8", ""),
+        ("/v1/titles/other/manifest.mpd", ""),
+        ("/v1/steering/hls/film", "p=a.b&v=00000000&_HLS_pathway=a&_HLS_throughput=9000000"),
+    ]
+    for number, changes in steps:
+        fleet = list(snapshot.appliances)
+        fleet[number] = replace(fleet[number], **changes)
+        snapshot = replace(snapshot, version=snapshot.version + 1, appliances=tuple(fleet))
+        node.install(snapshot)
+        fresh = Node(tmp_path).install(snapshot)
+        for client in ("192.0.2.1:1", "198.51.100.1:1", "[2001:db8::1]:1"):
+            for path, query in asks:
+                kept = await node.ask(path, query, client=client)
+                new = await fresh.ask(path, query, client=client)
+                assert (kept.status, kept.body) == (new.status, new.body)
 
 
 PATHS = st.sampled_from(

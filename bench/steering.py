@@ -1,0 +1,403 @@
+"""Answers per second and latency of one core: the steering service beside bare servers that answer a constant.
+
+    .venv/bin/python bench/steering.py --rounds 7 --duration 4      # needs wrk (apt-get install wrk) and two free cores
+
+Server on one core, wrk on the other. All servers run in one go and take turns in a new order each round, with the same
+requests: addresses at random over all prefixes (in X-Forwarded-For, from a trusted proxy), titles by Zipf's law, so
+that nothing is served from one hot entry. `moving` rows get a new snapshot each second, as of a fleet that reports its
+load.
+Besides answers per second the table gives answers per CPU second of the server, which holds on a busy machine too.
+The ratio is to granian's constant of the same round, its median over rounds. Raw samples lie beside the summary.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+
+from headrace.base.rng import make_rng
+from headrace.steering.model import SteeringSnapshot
+from headrace.steering.testing import files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.wire.snapshot import pack_snapshot
+
+BIN = Path(sys.executable).parent
+SITES, APPLIANCES, TITLES, PREFIXES = 16, 96, 1000, 4000
+PEERS = Path(__file__).parents[1] / ".build" / "bench-peers"
+"""httptools, which uvicorn is fastest with and which nothing else here needs."""
+REFERENCE = "granian RSGI, constant"
+
+CONSTANTS = """
+BODY = b'{"VERSION":1,"TTL":30,"PATHWAY-PRIORITY":["a","b","c"]}  '
+HEADERS = [("content-type", "application/json")]
+RAW = [(b"content-type", b"application/json"), (b"content-length", b"57")]
+
+class Rsgi:
+    async def __rsgi__(self, scope, proto):
+        proto.response_bytes(200, HEADERS, BODY)
+
+rsgi = Rsgi()
+
+class Large:
+    async def __rsgi__(self, scope, proto):
+        proto.response_bytes(200, HEADERS, BODY * 190)
+
+large = Large()
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": RAW})
+    await send({"type": "http.response.body", "body": BODY})
+
+try:
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def constant(request):
+        return Response(BODY, media_type="application/json")
+
+    starlette = Starlette(routes=[Route("/{rest:path}", constant)])
+except ImportError:
+    starlette = None
+"""
+
+LOAD = """
+math.randomseed(tonumber(os.getenv("BENCH_SEED")))
+local weights, total = {}, 0
+for i = 1, %(titles)d do total = total + 1 / i; weights[i] = total end
+local function title()
+  local wanted, low, high = math.random() * total, 1, %(titles)d
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if weights[middle] < wanted then low = middle + 1 else high = middle end
+  end
+  return low - 1
+end
+local paths = {
+  master = function(t) return "/v1/titles/t" .. t .. "/master.m3u8" end,
+  mpd = function(t) return "/v1/titles/t" .. t .. "/manifest.mpd" end,
+  steering = function(t) return "/v1/steering/hls/t" .. t .. "?p=a1.a2.a3.a4._origin&v=12345678&_HLS_pathway=a1"
+    .. "&_HLS_throughput=" .. math.random(400000, 9000000) end,
+}
+local path = paths[os.getenv("BENCH_KIND")]
+request = function()
+  local network, low, host = math.random(0, 15), math.random(0, 255), math.random(254)
+  wrk.headers["X-Forwarded-For"] = string.format("10.%%d.%%d.%%d", network, low, host)
+  return wrk.format("GET", path(title()))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing measured: a server with a kind of request."""
+
+    name: str
+    port: int
+    kind: str
+    is_moving: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one turn gave."""
+
+    row: str
+    round_no: int
+    answers_per_s: float
+    answers_per_cpu_s: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+
+
+class Control:
+    """Hands out the snapshot; a new version each second while it is moving."""
+
+    def __init__(self, snapshot: SteeringSnapshot) -> None:
+        self.snapshot = snapshot
+        self.is_moving = False
+        self.body = pack_snapshot(snapshot)
+        self.port = free_port()
+        self._rng = make_rng(7)
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if outer.is_moving:
+                    outer.move()
+                tag = f'"{hashlib.sha256(outer.body).hexdigest()[:16]}"'
+                is_same = self.headers.get("if-none-match") == tag
+                self.send_response(304 if is_same else 200)
+                self.send_header("etag", tag)
+                self.send_header("content-length", "0" if is_same else str(len(outer.body)))
+                self.end_headers()
+                if not is_same:
+                    self.wfile.write(outer.body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def move(self) -> None:
+        fleet = tuple(
+            replace(one, tx_bps=self._rng.uniform(0, 0.8) * one.capacity_bps) for one in self.snapshot.appliances
+        )
+        self.snapshot = replace(self.snapshot, version=self.snapshot.version + 1, appliances=fleet)
+        self.body = pack_snapshot(self.snapshot)
+
+
+def build_snapshot() -> SteeringSnapshot:
+    titles = [make_title(f"t{number}", subtitles=("fr",)) for number in range(TITLES)]
+    held = files_of(titles)
+    each = PREFIXES // SITES
+    sites = [make_site(f"s{no}", *(f"10.{no}.{low}.0/24" for low in range(each)), "10.0.0.0/12") for no in range(SITES)]
+    fleet = [
+        make_appliance(f"a{no}", f"s{no % SITES}", held, content_url=f"http://10.200.0.{no + 1}:8080")
+        for no in range(APPLIANCES)
+    ]
+    return make_snapshot(sites, fleet, titles, built_at_s=time.time())
+
+
+@contextmanager
+def running(command: list[str], port: int, core: int, folder: Path) -> Iterator[int]:
+    """Start a server on one core; gives its process id."""
+    with (folder / f"{port}.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": f"{folder}:{PEERS}"},
+        )
+    try:
+        wait_for(port, folder / f"{port}.log")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def wait_for(port: int, log: Path) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"a server did not start:\n{log.read_text(errors='replace')}")
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process and its living children."""
+    total = 0
+    pending = [pid]
+    while pending:
+        one = pending.pop()
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+        pending += [int(child) for child in Path(f"/proc/{one}/task/{one}/children").read_text().split()]
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def measure(row: Row, round_no: int, pid: int, options: argparse.Namespace, script: Path) -> Sample:
+    before = cpu_s(pid)
+    done = subprocess.run(
+        ["taskset", "-c", str(options.client_core), "wrk", "-t1", f"-c{options.connections}",
+         f"-d{options.duration}s", "--latency", "-s", str(script), f"http://127.0.0.1:{row.port}/"],
+        capture_output=True, text=True, check=True, timeout=options.duration + 60,
+        env={**os.environ, "BENCH_KIND": row.kind, "BENCH_SEED": str(round_no)},
+    )  # fmt: skip
+    used_s = cpu_s(pid) - before
+    text = done.stdout
+    requests = int(re.search(r"(\d+) requests in", text)[1])  # type: ignore[index]
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    return Sample(
+        row=row.name,
+        round_no=round_no,
+        answers_per_s=float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),  # type: ignore[index]
+        answers_per_cpu_s=requests / used_s if used_s else 0.0,
+        p50_ms=milliseconds(text, "50%"),
+        p99_ms=milliseconds(text, "99%"),
+        errors=int(failed[1]) if failed else 0,
+    )
+
+
+def milliseconds(text: str, share: str) -> float:
+    value, unit = re.search(rf"{share}\s+([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(value) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def start_all(stack: ExitStack, folder: Path, control: Control, core: int) -> tuple[list[Row], dict[int, int]]:
+    """Start every server; gives the rows and the process id behind each port."""
+    (folder / "constants.py").write_text(CONSTANTS)
+    (folder / "token").write_text("bench")
+    granian = [str(BIN / "granian"), "--no-ws", "--backlog", "4096", "--log-level", "error", "--interface"]
+    uvicorn = [str(BIN / "uvicorn"), "--no-access-log", "--log-level", "error", "--loop", "uvloop", "--lifespan", "off"]
+    port = {name: free_port() for name in ("rsgi", "large", "uvicorn", "starlette", "ours")}
+    (folder / "steer.toml").write_text(
+        f'[listen]\nport = {port["ours"]}\nworkers = 1\n[control]\nurls = ["http://127.0.0.1:{control.port}"]\n'
+        f'token_file = "{folder / "token"}"\n[snapshot]\nfolder = "{folder / "state"}"\n'
+        '[clients]\ntrusted_proxies = ["127.0.0.1"]\n'
+    )
+    commands = {
+        "rsgi": [*granian, "rsgi", "--port", str(port["rsgi"]), "constants:rsgi"],
+        "large": [*granian, "rsgi", "--port", str(port["large"]), "constants:large"],
+        "uvicorn": [*uvicorn, "--http", "httptools", "--port", str(port["uvicorn"]), "constants:asgi"],
+        "starlette": [*granian, "asginl", "--port", str(port["starlette"]), "constants:starlette"],
+        "ours": [str(BIN / "headrace"), "steer", "--config", str(folder / "steer.toml")],
+    }
+    pids = {
+        port[name]: stack.enter_context(running(command, port[name], core, folder))
+        for name, command in commands.items()
+    }
+    rows = [
+        Row(REFERENCE, port["rsgi"], "steering"),
+        Row("granian RSGI, constant of 10.8 kB", port["large"], "master"),
+        Row("uvicorn ASGI, constant", port["uvicorn"], "steering"),
+        Row("Starlette on granian, constant", port["starlette"], "steering"),
+        Row("headrace steering manifest", port["ours"], "steering"),
+        Row("headrace master.m3u8", port["ours"], "master"),
+        Row("headrace manifest.mpd", port["ours"], "mpd"),
+        Row("headrace steering manifest, moving", port["ours"], "steering", is_moving=True),
+        Row("headrace master.m3u8, moving", port["ours"], "master", is_moving=True),
+    ]
+    wait_healthy(port["ours"])
+    return rows, pids
+
+
+def wait_healthy(port: int) -> None:
+    for _ in range(100):
+        if httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200:
+            return
+        time.sleep(0.1)
+    raise SystemExit("headrace steer got no snapshot")
+
+
+def run(options: argparse.Namespace) -> list[Sample]:
+    control = Control(build_snapshot())
+    samples: list[Sample] = []
+    rng = make_rng(options.seed)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-steering-")))
+        script = folder / "load.lua"
+        script.write_text(LOAD % {"titles": TITLES})
+        rows, pids = start_all(stack, folder, control, options.server_core)
+        for round_no in range(options.rounds + 1):
+            order = list(rows)
+            rng.shuffle(order)
+            for row in order:
+                control.is_moving = row.is_moving
+                sample = measure(row, round_no, pids[row.port], options, script)
+                if round_no:  # Round 0 warms up.
+                    samples.append(sample)
+                    print(f"round {round_no} {row.name:38} {sample.answers_per_s:9.0f}/s", file=sys.stderr)
+    return samples
+
+
+def summary(samples: list[Sample]) -> list[dict[str, object]]:
+    names = list(dict.fromkeys(one.row for one in sorted(samples, key=lambda one: one.row)))
+    reference = {one.round_no: one for one in samples if one.row == REFERENCE}
+    found: list[dict[str, object]] = []
+    for name in names:
+        own = [one for one in samples if one.row == name]
+
+        def median(read: Callable[[Sample], float], own: list[Sample] = own) -> float:
+            return statistics.median(read(one) for one in own)
+
+        rates = sorted(one.answers_per_s for one in own)
+        found.append(
+            {
+                "row": name,
+                "answers_per_s": median(lambda one: one.answers_per_s),
+                "spread_ratio": (rates[-1] - rates[0]) / 2 / statistics.median(rates),
+                "answers_per_cpu_s": median(lambda one: one.answers_per_cpu_s),
+                "p50_ms": median(lambda one: one.p50_ms),
+                "p99_ms": median(lambda one: one.p99_ms),
+                "ratio": median(lambda one: one.answers_per_s / reference[one.round_no].answers_per_s),
+                "cpu_ratio": median(lambda one: one.answers_per_cpu_s / reference[one.round_no].answers_per_cpu_s),
+                "errors": sum(one.errors for one in own),
+            }
+        )
+    return sorted(found, key=lambda row: -float(str(row["cpu_ratio"])))
+
+
+def machine() -> dict[str, object]:
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("granian", "uvicorn", "starlette", "uvloop")},
+        "load_average": os.getloadavg(),
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--duration", type=int, default=4, help="seconds of one turn")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--client-core", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "steering.json")
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        raise SystemExit("wrk is not installed: apt-get install wrk")
+    if not (PEERS / "httptools").exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(PEERS), "httptools"]
+        subprocess.run(pip, check=True, timeout=120)
+    before = machine()
+    samples = run(options)
+    rows = summary(samples)
+    print(f"{'':38} {'answers/s':>10} {'±':>5} {'per CPU s':>10} {'p50 ms':>7} {'p99 ms':>7} {'ratio':>6} {'CPU':>6}")
+    for row in rows:
+        print(
+            f"{row['row']:38} {row['answers_per_s']:10.0f} {row['spread_ratio']:5.0%} {row['answers_per_cpu_s']:10.0f} "
+            f"{row['p50_ms']:7.2f} {row['p99_ms']:7.2f} {row['ratio']:6.2f} {row['cpu_ratio']:6.2f}"
+            + (f"  {row['errors']} errors" if row["errors"] else "")
+        )
+    settings = {key: value for key, value in vars(options).items() if key != "out"}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(
+        json.dumps(
+            {"machine": before, "options": settings, "summary": rows, "samples": [asdict(one) for one in samples]},
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
