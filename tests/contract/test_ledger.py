@@ -65,7 +65,7 @@ def test_the_log_command_joins_title_and_rendition(state: Path) -> None:
     config = state / "agent.toml"
     config.write_text(
         f'[appliance]\nid = "a1"\ncontent_url = "http://192.0.2.1"\nstate = "{state}"\n'
-        f'[control]\nurls = ["http://192.0.2.9"]\njoin_token_file = "join.token"\n[store]\nfolders = ["{state}/disk"]\n'
+        f'[control]\nurls = ["http://192.0.2.9"]\n[store]\nfolders = ["{state}/disk"]\n'
     )
     (state / "nginx").mkdir()
     planned, other = content_path(NAME, FileSuffix.MP4), content_path(Sha256("cd" * 32), FileSuffix.MP4)
