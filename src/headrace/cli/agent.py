@@ -83,9 +83,7 @@ def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
         out.print_json(data={"is_ok": True, "appliance": settings.appliance.id, "nginx": build.version_text})
         return
     folders = ", ".join(settings.store.folders)
-    out.print(
-        f"{path} is fine: appliance [bold]{settings.appliance.id}[/], disks {folders}, nginx {build.version_text}"
-    )
+    out.print(f"{path} is fine: appliance {settings.appliance.id}, disks {folders}, nginx {build.version_text}")
 
 
 def _forget_disk(settings: AgentConfig, folder: Path) -> None:

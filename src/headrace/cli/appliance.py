@@ -87,8 +87,9 @@ def _show(
         typer.echo(encode(view).decode())
         return
     table = Table.grid(padding=(0, 2))
-    for name, value in _rows(view):
-        table.add_row(f"[dim]{name}[/]", value)
+    table.add_column(style="dim")
+    for row in _rows(view):
+        table.add_row(*row)
     out.print(table)
 
 

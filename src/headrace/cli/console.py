@@ -3,21 +3,45 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from headrace.base.errors import HeadraceError, UsageError
 from headrace.wire.client import ControlClient, open_client
 
 T = TypeVar("T")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Without tab and line feed. The last ones turn the direction of writing.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """The text with every control character replaced: what other machines say must not steer this terminal."""
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class PlainConsole(Console):
+    """Shows strings as they are: names and errors come from elsewhere, and brackets in them are no markup.
+
+    What is to be coloured is a `Text`, or printed with `style`; a `Text` of foreign words goes through `plain`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain(text), **options)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 
 ControlUrl = Annotated[
     list[str] | None,
@@ -38,7 +62,7 @@ def fail(error: HeadraceError) -> int:
     if "--json" in sys.argv:
         sys.stderr.write(json.dumps({"error": type(error).__name__, "detail": str(error)}) + "\n")
     else:
-        err.print(f"[bold red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        err.print(Text.assemble(("error:", "bold red"), " ", plain(str(error))), soft_wrap=True)
     return error.exit_code
 
 
@@ -64,14 +88,18 @@ def read_token(token_file: Path | None) -> str:
     """The operator's token, from a file or the environment; never from the command line, where others can read it."""
     if token_file is not None:
         try:
-            return token_file.read_text(encoding="ascii").strip()
+            return _one_word(token_file.read_text(encoding="utf-8"), str(token_file))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the token file {token_file}: {error}") from None
-    token = os.environ.get("HEADRACE_TOKEN", "").strip()
+    token = _one_word(os.environ.get("HEADRACE_TOKEN", ""), "HEADRACE_TOKEN")
     if not token:
         raise UsageError("no token: set HEADRACE_TOKEN_FILE (or HEADRACE_TOKEN), see `headrace init --help`")
     return token
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _one_word(text: str, source: str) -> str:
+    # What is no token cannot be sent in a header; the words themselves are not repeated, they may be another secret.
+    token = text.strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise UsageError(f"{source} does not hold a token: one word of ASCII characters")
+    return token

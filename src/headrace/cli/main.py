@@ -61,6 +61,8 @@ def main() -> None:
         build_app(sys.argv[1:])()
     except HeadraceError as error:
         sys.exit(fail(error))
+    except OSError as error:  # such as standard output on a full disk; adapters map those that they know
+        sys.exit(fail(HeadraceError(str(error))))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -152,7 +152,8 @@ def _show(outcome: "Outcome", as_json: bool) -> None:
         )
         return
     what = "published" if outcome.was_published else "unchanged, registered already from this source:"
+    out.print(what, style="bold green", end=" ")
     out.print(
-        f"[bold green]{what}[/] {view.title.title_id} version {view.version}: {len(view.title.renditions)} renditions, "
+        f"{view.title.title_id} version {view.version}: {len(view.title.renditions)} renditions, "
         f"{show_bytes(size_bytes)}, {show_duration(view.title.duration_s)}"
     )

@@ -60,7 +60,7 @@ def _add(
 
 
 def _load(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML with one [[site]] table per site.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML with one [\\[site]] table per site.")],
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -117,8 +117,9 @@ def _show(
     if as_json:
         typer.echo(encode(found).decode())
         return
-    out.print(f"[bold]{found.site_id}[/] {found.name}\n{found.kind}, {_place(found)}")
-    out.print("\n".join(found.prefixes) or "no prefixes", markup=False)
+    out.print(found.site_id, style="bold", end=" ")
+    out.print(f"{found.name}\n{found.kind}, {_place(found)}")
+    out.print("\n".join(found.prefixes) or "no prefixes")
 
 
 def _remove(site: SiteArgument, control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile = None) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from headrace.base.clock import Clock, SystemClock
 from headrace.base.units import show_bps, show_bytes, show_duration
-from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out, plain
 from headrace.fleet.model import AdminState, FillState, HealthState
 from headrace.wire.client import ControlClient
 from headrace.wire.codec import encode
@@ -159,7 +159,7 @@ def _fill(one: ApplianceView) -> Text:
         return Text("idle", style="dim")
     if fill.state is FillState.FILLING:
         return Text(f"{fill.pending_files} to go, {show_bps(fill.rate_bps)}", style="cyan")
-    return Text(f"{fill.state} {fill.error}".rstrip(), style="bold yellow")
+    return Text(plain(f"{fill.state} {fill.error}".rstrip()), style="bold yellow")
 
 
 def _disks(one: ApplianceView) -> Text:

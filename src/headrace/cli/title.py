@@ -49,7 +49,7 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
             str(view.holders),
             _moment(view.published_at_s),
         )
-    out.print(table if views else "no titles yet: publish one with [bold]headrace publish VIDEO --title ID[/]")
+    out.print(table if views else "no titles yet: publish one with `headrace publish VIDEO --title ID`")
 
 
 async def _all(client: ControlClient) -> tuple[TitleView, ...]:
@@ -85,8 +85,9 @@ def _show(
     if as_json:
         typer.echo(encode(view).decode())
         return
+    out.print(view.title.title_id, style="bold", end=" ")
     out.print(
-        f"[bold]{view.title.title_id}[/] {view.title.name}: version {view.version} of {_moment(view.published_at_s)}, "
+        f"{view.title.name}: version {view.version} of {_moment(view.published_at_s)}, "
         f"{show_duration(view.title.duration_s)}, {show_bytes(view.size_bytes)}, whole on {view.holders} appliances"
     )
     table = Table("rendition", "what", "codecs", "bit rate (peak)", "size", "file", box=None)

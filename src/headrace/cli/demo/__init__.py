@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.cli.console import AsJson, err, out
 from headrace.cli.demo.check import Check, StepResult
-from headrace.cli.demo.layout import SITES, TITLE, Layout, appliances
+from headrace.cli.demo.layout import OWN_NAMES, SITES, TITLE, Layout, appliances
 from headrace.cli.demo.network import Network, free_port_base
 from headrace.cli.demo.video import make_video
 
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _demo(
-    check: Annotated[bool, typer.Option("--check", help="Play it by itself; exit 0 or 1.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Empty the folder, play by itself; exit 0 or 1.")] = False,
     video: Annotated[Path | None, typer.Option(help="Your own video instead of the test picture.")] = None,
     folder: Annotated[Path, typer.Option(help="Where everything of the demo lives.")] = Path("demo-run"),
     port: Annotated[int, typer.Option(help="First port to try.", min=1024, max=60_000)] = 8400,
@@ -41,7 +42,7 @@ def _demo(
     if video is not None and not video.is_file():
         raise UsageError(f"--video {video}: no such file")
     if (fresh or check) and folder.exists():
-        _empty(folder)
+        empty_folder(folder)
     layout = Layout(folder=folder.resolve(), port=free_port_base(port))
     clock = SystemClock()
     network = Network(layout, clock)
@@ -61,7 +62,7 @@ def _demo(
 def _bring_up(network: Network, video: Path | None, *, is_quiet: bool) -> None:
     def say(text: str) -> None:
         if not is_quiet:
-            err.print(f"[bold cyan]•[/] {text}")
+            err.print(Text("•", style="bold cyan"), text)
 
     layout = network.layout
     say("the test video")
@@ -88,8 +89,7 @@ def _run_check(check: Check, *, as_json: bool) -> bool:
     def report(row: StepResult) -> None:
         rows.append(row)
         if not as_json:
-            mark = "[green]pass[/]" if row.is_ok else "[bold red]FAIL[/]"
-            err.print(f"{mark} {row.step} [dim]({row.took_s:.1f} s)[/]")
+            err.print(_mark(row), row.step, Text(f"({row.took_s:.1f} s)", style="dim"))
 
     is_ok = check.run(report)
     if as_json:
@@ -99,10 +99,14 @@ def _run_check(check: Check, *, as_json: bool) -> bool:
     for column in ("step", "result", "seen", "seconds"):
         table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
     for row in rows:
-        table.add_row(row.step, "[green]pass[/]" if row.is_ok else "[bold red]FAIL[/]", row.seen, f"{row.took_s:.1f}")
+        table.add_row(row.step, _mark(row), row.seen, f"{row.took_s:.1f}")
     out.print(table)
     out.print(f"{sum(row.is_ok for row in rows)} passed, {sum(not row.is_ok for row in rows)} failed")
     return is_ok
+
+
+def _mark(row: StepResult) -> Text:
+    return Text("pass", style="green") if row.is_ok else Text("FAIL", style="bold red")
 
 
 def _show_addresses(network: Network) -> None:
@@ -121,10 +125,10 @@ def _show_addresses(network: Network) -> None:
         ("", f"HEADRACE_TOKEN_FILE={layout.admin_token_file}"),
         ("Logs", str(layout.folder / "logs")),
     )
-    out.print("\n[bold green]The network is running.[/] Ctrl-C ends it.\n")
+    out.print(Text.assemble("\n", ("The network is running.", "bold green"), " Ctrl-C ends it.\n"))
     for name, value in rows:
         # Addresses are never folded: they are there to be copied.
-        out.print(f"[bold]{name:<12}[/] {value}", soft_wrap=True)
+        out.print(Text(f"{name:<12}", style="bold"), value, soft_wrap=True)
 
 
 def _wait(network: Network, clock: SystemClock) -> None:
@@ -133,15 +137,14 @@ def _wait(network: Network, clock: SystemClock) -> None:
         for name in ("control", "origin", "steer-1", "steer-2", *appliances()):
             is_running = network.processes.is_running(name)
             if seen.get(name, True) != is_running:
-                err.print(f"[yellow]•[/] {name} {'runs again' if is_running else 'is down'}")
+                err.print(Text("•", style="yellow"), name, "runs again" if is_running else "is down")
             seen[name] = is_running
         clock.block(0.5)
 
 
-def _empty(folder: Path) -> None:
-    """Remove an earlier run; a folder that is not ours is left alone."""
-    known = {"control", "origin", "appliances", "logs", "video.mkv", "video.srt", "work", "origin-run", "steer-1"}
-    names = {entry.name for entry in folder.iterdir()}
-    if names and not names & known:
-        raise UsageError(f"{folder} does not look like a demo's folder; name another with --folder")
+def empty_folder(folder: Path) -> None:
+    """Remove an earlier run; UsageError when the folder holds anything that no demo makes."""
+    strange = sorted({entry.name for entry in folder.iterdir()} - OWN_NAMES)
+    if strange:
+        raise UsageError(f"{folder} is to be emptied, but {strange[0]} is not a demo's; name another with --folder")
     shutil.rmtree(folder)

@@ -9,6 +9,11 @@ from pathlib import Path
 
 TITLE = "demo"
 
+OWN_NAMES = frozenset(
+    ("control", "origin", "appliances", "logs", "work", "steer-1", "steer-2", "publish.toml", "video.mkv", "video.srt")
+)
+"""All that a run leaves in its folder; a folder with anything else is never emptied."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSite:
