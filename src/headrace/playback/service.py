@@ -121,12 +121,12 @@ class PlaybackService:
             return self._not_now(asked.kind, "no-snapshot", "this steering node has no snapshot yet")
         client = self._client(scope)
         place = answers.places.get(client) or answers.place(client)
-        if asked.kind is Kind.MASTER:
-            return place.answers.get(path) or answers.keep(place, path, answers.playlist(place, asked, ""))
-        if asked.kind is Kind.MPD:
-            base_url = self._base_url(scope)
-            key = (path, base_url)
-            return place.answers.get(key) or answers.keep(place, key, answers.playlist(place, asked, base_url))
+        if asked.kind is Kind.MASTER or asked.kind is Kind.MPD:
+            base_url = self._base_url(scope) if asked.kind is Kind.MPD else ""
+            is_gzip = "gzip" in (scope.headers.get("accept-encoding") or "")
+            key = (path, base_url, is_gzip)
+            kept = place.answers.get(key)
+            return kept or answers.keep(place, key, answers.playlist(place, asked, base_url, is_gzip=is_gzip))
         if asked.kind is Kind.FILE:
             return self._redirect(answers, place, asked, path, query)
         return self._steering(answers, place, asked, client, path, query)
@@ -275,7 +275,6 @@ class PlaybackService:
             ("content-type", content_type),
             ("cache-control", "no-store"),
             ("access-control-allow-origin", "*"),
-            ("access-control-expose-headers", "headrace-snapshot, retry-after"),
         ]
         if self.answers is not None:
             version = self.answers.compiled.version

@@ -46,24 +46,32 @@ def write_master(title: Title, pathways: Sequence[Pathway], *, steering_uri: str
         pathways: best first, at least one.
         steering_uri: SERVER-URI of the steering manifest; may be relative to the playlist.
     """
-    return join_master([write_pathway(title, one) for one in pathways], pathways[0], steering_uri=steering_uri)
+    return fill_template(write_template(title), pathways, steering_uri=steering_uri)
 
 
-def write_pathway(title: Title, pathway: Pathway) -> bytes:
-    """The part of a master playlist that one pathway is: its rendition groups and variants."""
-    lines = list(_media_lines(title, pathway))
+def write_template(title: Title) -> bytes:
+    """The part of a title's master playlists that one pathway is, with marks for its id and its base URL."""
+    lines = list(_media_lines(title, _MARKS))
     for variant in variants(title):
-        lines.append(f"#EXT-X-STREAM-INF:{_attributes(_variant_attributes(title, variant, pathway))}")
-        lines.append(pathway.base_url + playlist_path(variant.video))
+        lines.append(f"#EXT-X-STREAM-INF:{_attributes(_variant_attributes(title, variant, _MARKS))}")
+        lines.append(_MARKS.base_url + playlist_path(variant.video))
     return ("\n".join(lines) + "\n").encode()
 
 
-def join_master(parts: Sequence[bytes], first: Pathway, *, steering_uri: str) -> bytes:
-    """A master playlist of the parts that `write_pathway` wrote, best first; playback starts on `first`."""
-    steering = _attributes([("SERVER-URI", _quoted(steering_uri)), ("PATHWAY-ID", _quoted(first.pathway_id))])
-    return b"".join((_HEAD, f"#EXT-X-CONTENT-STEERING:{steering}\n".encode(), *parts))
+def fill_template(template: bytes, pathways: Sequence[Pathway], *, steering_uri: str) -> bytes:
+    """The master playlist of a title's template, as `write_master` writes it."""
+    first = _quoted(pathways[0].pathway_id)
+    steering = _attributes([("SERVER-URI", _quoted(steering_uri)), ("PATHWAY-ID", first)])
+    parts = [_HEAD, f"#EXT-X-CONTENT-STEERING:{steering}\n".encode()]
+    for one in pathways:
+        name, base_url = _clean(one.pathway_id).encode(), _clean(one.base_url).encode()
+        parts.append(template.replace(_ID_MARK, name).replace(_BASE_MARK, base_url))
+    return b"".join(parts)
 
 
+_ID_MARK, _BASE_MARK = "\ue000".encode(), "\ue001".encode()
+"""Private-use characters; `_clean` takes them out of everything else."""
+_MARKS = Pathway(pathway_id="\ue000", base_url="\ue001")
 _HEAD = b"#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
 
 
@@ -77,14 +85,14 @@ def _media_lines(title: Title, pathway: Pathway) -> Iterator[str]:
                 )
                 attributes = [
                     ("TYPE", name),
-                    ("GROUP-ID", _quoted(_group_id(group, pathway))),
+                    ("GROUP-ID", _group_id(group, pathway)),
                     ("NAME", _quoted(names[number])),
                     ("LANGUAGE", _quoted(rendition.language)),
                     ("DEFAULT", "YES" if is_default else "NO"),
                     ("AUTOSELECT", "YES"),
                     ("STABLE-RENDITION-ID", _quoted(stable_rendition_id(rendition))),
                     ("CHANNELS", _quoted(str(rendition.channels)) if rendition.channels else ""),
-                    ("URI", _quoted(pathway.base_url + playlist_path(rendition))),
+                    ("URI", f'"{pathway.base_url}{playlist_path(rendition)}"'),
                 ]
                 yield f"#EXT-X-MEDIA:{_attributes(attributes)}"
 
@@ -100,9 +108,9 @@ def _variant_attributes(title: Title, variant: Variant, pathway: Pathway) -> Ite
     yield "RESOLUTION", f"{video.width}x{video.height}" if video.width and video.height else ""
     yield "FRAME-RATE", _frame_rate(video.frame_rate)
     yield "STABLE-VARIANT-ID", _quoted(variant.stable_id)
-    yield "PATHWAY-ID", _quoted(pathway.pathway_id)
-    yield "AUDIO", _quoted(_group_id(audio[0].group, pathway)) if audio else ""
-    yield "SUBTITLES", _quoted(_group_id(texts[0], pathway)) if texts else ""
+    yield "PATHWAY-ID", f'"{pathway.pathway_id}"'
+    yield "AUDIO", _group_id(audio[0].group, pathway) if audio else ""
+    yield "SUBTITLES", _group_id(texts[0], pathway) if texts else ""
     yield "CLOSED-CAPTIONS", "NONE"
 
 
@@ -124,7 +132,7 @@ def _distinct_names(members: Sequence[Rendition]) -> list[str]:
 
 
 def _group_id(group: str, pathway: Pathway) -> str:
-    return f"{group}.{pathway.pathway_id}"
+    return f'"{_clean(group)}.{pathway.pathway_id}"'
 
 
 def _frame_rate(rational: str) -> str:
@@ -140,8 +148,11 @@ def _stable(text: str) -> str:
 
 def _quoted(text: str) -> str:
     """A quoted-string: it may hold neither line breaks nor double quotes, and has no escape for them."""
-    clean = "".join(" " if c.isspace() or not c.isprintable() else c for c in text.replace('"', "'"))
-    return f'"{clean}"'
+    return f'"{_clean(text)}"'
+
+
+def _clean(text: str) -> str:
+    return "".join(" " if c.isspace() or not c.isprintable() else c for c in text.replace('"', "'"))
 
 
 def _attributes(pairs: Iterable[tuple[str, str]]) -> str:

@@ -31,10 +31,12 @@ def test_as_written_anew(steps: list, most_bytes: int) -> None:
         assert bodies.mpd(title, pathways, steering_url="u?a&b") == write_mpd(title, pathways, steering_url="u?a&b")
 
 
-def test_parts_outlive_a_snapshot() -> None:
+def test_a_template_outlives_a_snapshot_but_not_another_publish() -> None:
     bodies = Bodies(10**9)
-    title = TITLES[0]
-    bodies.master(title, PATHWAYS[:1], steering_uri="u")
-    part = bodies._by_title["film"].pathways[PATHWAYS[0]]
-    bodies.master(replace(title), PATHWAYS[:1], steering_uri="u")
-    assert bodies._by_title["film"].pathways[PATHWAYS[0]] is part
+    film, longer = TITLES[0], TITLES[1]
+    bodies.mpd(film, PATHWAYS[:1], steering_url="u")
+    frame = bodies._by_title["film"].frame
+    bodies.mpd(replace(film), PATHWAYS[:1], steering_url="u")
+    assert bodies._by_title["film"].frame is frame
+    bodies.mpd(longer, PATHWAYS[:1], steering_url="u")
+    assert bodies._by_title["film"].frame is not frame

@@ -1,5 +1,6 @@
 """Requests to answers, without a web server: players, redirects, operators, and hostile input."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,17 @@ async def test_a_draining_appliance_goes_last_for_running_sessions_and_is_not_in
         "_origin",
     ]
     assert order_of((await node.ask("/v1/titles/film/master.m3u8")).body) == ["b", "c", "_origin"]
+
+
+async def test_players_that_take_gzip_get_the_same_playlist_smaller(node: Node) -> None:
+    for path in ("/v1/titles/film/master.m3u8", "/v1/titles/film/manifest.mpd"):
+        plain = await node.ask(path)
+        lines = (("host", "steer.example:8500"), ("accept-encoding", "gzip, deflate, br"))
+        packed = await node.ask(path, header_lines=lines)
+        assert (packed.header("content-encoding"), packed.header("vary")) == ("gzip", "accept-encoding")
+        assert gzip.decompress(packed.body) == plain.body
+        assert len(packed.body) < len(plain.body) / 2
+        assert plain.header("content-encoding") == ""
 
 
 async def test_a_withdrawn_title_is_gone_for_sessions_and_unknown_to_others(node: Node) -> None:

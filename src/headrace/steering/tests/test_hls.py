@@ -77,3 +77,14 @@ def test_hostile_names_stay_inside_their_quotes() -> None:
     assert media[0].count("DEFAULT=YES") == 1
     assert media[1].count("DEFAULT=NO") == 1
     assert "(b)" in media[1]
+
+
+def test_marks_in_names_and_urls_are_not_filled() -> None:
+    title = make_title("film")
+    audio = make_rendition("film", "a", TrackKind.AUDIO, name="\ue000\ue001", group="\ue001", language="\ue000")
+    hostile = (Pathway(pathway_id="a", base_url='http://x"\n#EXT\ue000'),)
+    text = lines(replace(title, renditions=(title.renditions[0], audio)), hostile)
+    assert sum("#EXT-X" in line for line in text) == len(text) - 2
+    assert 'NAME="  "' in text[4]
+    assert "\ue000" not in "".join(text)
+    assert "\ue001" not in "".join(text)
