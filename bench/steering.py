@@ -5,8 +5,8 @@
 Server on one core, wrk on the other. All servers run in one go and take turns in a new order each round, with the same
 requests: addresses at random over all prefixes (in X-Forwarded-For, from a trusted proxy), titles by Zipf's law, so
 that nothing is served from one hot entry; gzip is accepted, as by every browser. `moving` rows get a new snapshot each
-second, as of a fleet that reports its load. A warm-up comes first, as most answers of a running node are finished ones; its
-rate is printed as `cold`.
+second, as of a fleet that reports its load. A warm-up comes first, as most answers of a running node are finished ones;
+its rate is printed as `cold`.
 
 Besides answers per second the table gives answers per CPU second of the server, which says more on a busy machine.
 Ratios are to granian's constant of the same round, their median over rounds. Raw samples lie beside the summary.

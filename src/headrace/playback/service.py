@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 MOST_PATHS = 200_000
 MOST_CLIENTS_COUNTED = 200_000
+MOST_HOSTS = 1000
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _PREFLIGHT = [
     ("access-control-allow-origin", "*"),
@@ -78,6 +79,7 @@ class PlaybackService:
         self._address_header = config.clients.address_header
         self._most_url_bytes = config.limits.url_bytes
         self._paths: dict[str, Asked] = {}
+        self._base_urls: dict[tuple[str, str], str] = {}
         self._asked_by: dict[str, int] = {}
         self._window = 0
         self._number = 0
@@ -157,9 +159,7 @@ class PlaybackService:
         return asked
 
     def _client(self, scope: Scope) -> str:
-        peer = scope.client.rpartition(":")[0]
-        if peer[:1] == "[":
-            peer = peer[1:-1]
+        peer = _peer(scope)
         if not self._trusts_proxies or not self._clients.is_proxy(peer):
             return peer
         lines = scope.headers.get_all(self._address_header)
@@ -208,13 +208,18 @@ class PlaybackService:
         return answers.redirect(place, asked, sources, path)
 
     def _base_url(self, scope: Scope) -> str:
+        """This service's URL as this client sees it; '' where it is set, or where the client's Host is none."""
         if self._config.answers.public_url:
             return ""
-        scheme = scope.scheme
-        host = scope.authority or scope.headers.get("host") or ""
-        if self._trusts_proxies and self._clients.is_proxy(scope.client.rpartition(":")[0].strip("[]")):
-            scheme = "https" if scope.headers.get("x-forwarded-proto") == "https" else scheme
-        return f"{scheme}://{host}" if _is_host(host) else ""
+        host, scheme = scope.authority or scope.headers.get("host") or "", scope.scheme
+        if self._trusts_proxies and scope.headers.get("x-forwarded-proto") == "https":
+            scheme = "https" if self._clients.is_proxy(_peer(scope)) else scheme
+        known = self._base_urls.get((scheme, host))
+        if known is None:
+            if len(self._base_urls) >= MOST_HOSTS:
+                self._base_urls.clear()
+            known = self._base_urls[(scheme, host)] = f"{scheme}://{host}" if _is_host(host) else ""
+        return known
 
     def _not_now(self, kind: Kind, code: str, detail: str) -> Answer:
         return problem(kind, 503, code, detail, retry_after_s=self._config.limits.retry_after_s)
@@ -266,7 +271,7 @@ class PlaybackService:
                 return None
             return problem(kind, 401, "unauthorized", "this needs the token of explain.token_file")
         is_forwarded = any(scope.headers.get(name) for name in ("x-forwarded-for", "forwarded"))
-        if is_forwarded or not is_loopback(scope.client.rpartition(":")[0].strip("[]")):
+        if is_forwarded or not is_loopback(_peer(scope)):
             return problem(kind, 403, "forbidden", "only this machine may ask, as explain.token_file is not set")
         return None
 
@@ -300,6 +305,12 @@ def _reply_to_other(reply: Reply, method: str, answer: Answer, headers: list[tup
         reply.response_empty(answer.status, [*headers, ("content-length", str(len(answer.body)))])
     else:
         reply.response_bytes(answer.status, headers, answer.body)
+
+
+def _peer(scope: Scope) -> str:
+    """Address of the other end of the connection; granian gives it with its port, IPv6 in brackets or not."""
+    peer = scope.client.rpartition(":")[0]
+    return peer[1:-1] if peer[:1] == "[" else peer
 
 
 def _is_host(text: str) -> bool:

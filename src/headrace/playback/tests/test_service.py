@@ -343,7 +343,7 @@ CHANGES = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(steps=st.lists(st.tuples(st.integers(0, 2), CHANGES), max_size=6))
 async def test_what_is_taken_over_is_what_a_fresh_node_would_answer(tmp_path: Path, steps: list) -> None:
     node, snapshot = Node(tmp_path).install(), SNAPSHOT
@@ -371,7 +371,7 @@ PATHS = st.sampled_from(
 QUERIES = st.builds("p={}&v={}&_HLS_pathway={}&_HLS_throughput={}".format, *[st.text(max_size=9)] * 4)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     path=PATHS | st.sampled_from([FILE, "/v1/explain"]) | st.text(max_size=80),
     query=st.text(max_size=120) | QUERIES,

@@ -218,7 +218,7 @@ SESSIONS = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(sites=SITES, fleet=FLEETS, session=SESSIONS, pathways=st.integers(1, 5))
 def test_what_always_holds(sites: list, fleet: list, session: Session, pathways: int) -> None:
     made, appliances = build(sites, fleet)
@@ -255,14 +255,14 @@ def check_ranking(
         assert {one.site_id for one in outranked} <= chosen_sites
 
 
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 @given(sites=SITES, fleet=FLEETS)
 def test_the_order_of_the_snapshot_does_not_matter(sites: list, fleet: list) -> None:
     made, appliances = build(sites, fleet)
     assert names(ranked(made, appliances)) == names(ranked(made, appliances[::-1]))
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(count=st.integers(2, 12), leaver=st.integers(0, 11), pathways=st.integers(1, 4))
 def test_leaving_moves_only_what_the_leaver_had(count: int, leaver: int, pathways: int) -> None:
     """Whoever ranked behind the leaver moves up by one; nobody else changes places."""

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.steering.routes import build_routes
@@ -71,12 +71,14 @@ PREFIXES_V4 = prefix_lists("10.0.0.0", st.integers(8, 32))
 PREFIXES_V6 = prefix_lists("2001:db8::", st.integers(20, 128))
 
 
+@settings(deadline=None)
 @given(prefixes=PREFIXES_V4, low=st.integers(0, 65535))
 def test_ipv4_like_a_search_through_all(prefixes: list[tuple[int, str]], low: int) -> None:
     for address in [f"10.0.{low >> 8}.{low & 255}", *(text.partition("/")[0] for _, text in prefixes)]:
         assert lookup(prefixes, address) == covered_by(prefixes, address)
 
 
+@settings(deadline=None)
 @given(prefixes=PREFIXES_V6, low=st.integers(0, 65535))
 def test_ipv6_like_a_search_through_all(prefixes: list[tuple[int, str]], low: int) -> None:
     for address in [f"2001:db8::{low:x}", *(text.partition("/")[0] for _, text in prefixes)]:
