@@ -75,7 +75,6 @@ class NginxSettings:
     """A file taken away is served from open descriptors for at most so long."""
     sendfile_chunk_bytes: int = 1 << 20
     """Most that one connection gets in one go, so that a fast client does not hold up the others."""
-    has_tcp_nopush: bool = True
     has_disk_threads: bool = False
     """Read files in threads: right when most bytes come from disk, 40 % dearer for files in memory (0007)."""
     send_timeout_s: int = 30
@@ -159,7 +158,6 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "temporary_paths": _temporary_paths(settings, build),
         "types": "\n".join(f"{MEDIA_TYPES[suffix]} {suffix};" for suffix in FileSuffix),
         "sendfile_chunk_bytes": str(settings.sendfile_chunk_bytes),
-        "tcp_nopush": "on" if settings.has_tcp_nopush else "off",
         "transport": _transport(settings, build),
         "open_file_cache": str(settings.open_file_cache),
         "file_check_s": str(settings.file_check_s),
