@@ -103,7 +103,8 @@ class Viewer:
     def _plays(self) -> bool:
         """Press play, as a viewer does until the picture moves: the page may just be starting its player anew."""
         self.page.evaluate(
-            "() => { const v = document.querySelector('video'); v.muted = true; if (v.paused) v.play().catch(() => {}); }"
+            "() => { const v = document.querySelector('video'); v.muted = true;"
+            " if (v.paused) v.play().catch(() => {}); }"
         )
         return bool(self.state()["currentTime"] > 1)
 
