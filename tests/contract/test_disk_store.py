@@ -133,6 +133,17 @@ async def test_verification_of_a_good_file_renews_it(bed: StoreBed) -> None:
     assert bed.store.due_for_verification(now_s=now_s - 90_000) == [FILE.sha256]
 
 
+async def test_after_a_start_everything_is_verified_once(bed: StoreBed) -> None:
+    await bed.put(FILE, BODY)
+    assert bed.store.due_for_verification(now_s=bed.clock.now_s()) == []
+    await restart(bed)
+    assert bed.store.due_for_verification(now_s=bed.clock.now_s()) == [FILE.sha256]
+    holding = bed.store.holding(FILE.sha256)
+    assert holding
+    assert await bed.store.verify(holding, lambda size: None)
+    assert bed.store.due_for_verification(now_s=bed.clock.now_s()) == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 async def test_a_start_notices_missing_and_short_files(bed: StoreBed, damage: str) -> None:
     await bed.put(FILE, BODY)

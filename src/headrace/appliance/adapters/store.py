@@ -56,6 +56,7 @@ class DiskStore:
         self._doubtful: dict[Sha256, Holding] = {}
         self._away: dict[str, dict[Sha256, Holding]] = {}
         self._parts: dict[Sha256, tuple[str, int]] = {}
+        self._opened_s = 0.0
         self.changes = 0
         """Grows whenever the set of held files differs."""
         self.losses = 0
@@ -64,6 +65,7 @@ class DiskStore:
 
     async def open(self) -> None:
         """Be warm: take holdings from the ledger for each disk that works now."""
+        self._opened_s = self._clock.now_s()
         for holding in await asyncio.to_thread(self._ledger.holdings):
             self._away.setdefault(holding.disk_id, {})[holding.sha256] = holding
         known = {name: one for files in self._away.values() for name, one in files.items() if one.verified_s > 0}
@@ -176,11 +178,16 @@ class DiskStore:
         return next((one for one in self._doubtful.values() if self._is_working(one.disk_id)), None)
 
     def due_for_verification(self, *, now_s: float) -> list[Sha256]:
-        """Held files that were last verified long ago, the longest first."""
-        pause_s = self._settings.verify_pause_s
+        """Held files that were last verified long ago or before this start, the longest ago first."""
+        held = ((one.verified_s, name) for name, one in self._held.items())
+        return [name for verified_s, name in sorted(held) if self._is_due(verified_s, now_s)]
+
+    def _is_due(self, verified_s: float, now_s: float) -> bool:
+        # What stopped the last agent (a power cut, a failing machine) may have spoilt files.
+        if verified_s < self._opened_s:
+            return True
         # A wall clock that was set back must not stop verification: a time in the future counts as long ago.
-        due = [(one.verified_s, name) for name, one in self._held.items() if not 0 <= now_s - one.verified_s < pause_s]
-        return [name for _, name in sorted(due)]
+        return not 0 <= now_s - verified_s < self._settings.verify_pause_s
 
     async def verify(self, holding: Holding, pace: Callable[[int], None]) -> bool:
         """Read a file and act on the result: good ones are held (again), bad ones withdrawn and removed."""
