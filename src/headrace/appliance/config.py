@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from headrace.base.config import parse_config
-from headrace.base.errors import ConfigError
+from headrace.base.errors import ConfigError, InvalidIdError
 from headrace.base.ids import ApplianceId, appliance_id
 
 
@@ -134,10 +134,13 @@ def read_config(text: str, *, source: str) -> AgentConfig:
     """Parse and check the configuration `text`; paths must be absolute, so that the working folder never matters.
 
     Raises:
-        ConfigError, InvalidIdError: names the key at fault and the mend.
+        ConfigError: names the key at fault and the mend.
     """
     config = parse_config(AgentConfig, text, source=source, defaults=default_text())
-    appliance_id(config.appliance.id)
+    try:
+        appliance_id(config.appliance.id)
+    except InvalidIdError as error:
+        raise ConfigError(f"{source}: key 'appliance.id': {error}") from None
     _check_required(config, source)
     _check_paths(config, source)
     _check_numbers(config, source)

@@ -5,6 +5,7 @@ Settings are laid over those defaults, table by table.
 """
 
 import dataclasses
+import math
 import tomllib
 import typing
 from typing import Any, TypeVar
@@ -20,12 +21,15 @@ def parse_config(shape: type[T], text: str, *, source: str, defaults: str = "") 
     """Lay TOML `text` over TOML `defaults` and build `shape` (a dataclass whose fields may be dataclasses).
 
     Raises:
-        ConfigError: not TOML, an unknown key, a missing key, or a value of the wrong type.
+        ConfigError: not TOML, an unknown key, a missing key, a value of the wrong type, nan or inf.
     """
     merged = _laid_over(_load(defaults, "built-in defaults"), _load(text, source))
     unknown = _unknown_keys(shape, merged, "")
     if unknown:
         raise ConfigError(f"{source}: unknown key {unknown[0]!r}; see defaults.toml for every key there is")
+    endless = _not_finite(merged, "")
+    if endless:
+        raise ConfigError(f"{source}: key {endless[0]!r}: nan and inf are no values; write a number")
     try:
         return TypeAdapter(shape).validate_python(merged)
     except ValidationError as error:
@@ -81,6 +85,17 @@ def _unknown_keys(shape: Any, table: dict[str, Any], prefix: str) -> list[str]:
         inner = _table_shape(hints[key])
         if inner and isinstance(value, dict):
             found += _unknown_keys(inner, value, f"{prefix}{key}.")
+    return found
+
+
+def _not_finite(table: dict[str, Any], prefix: str) -> list[str]:
+    # TOML has nan and inf; nan would pass every check of a range.
+    found: list[str] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += _not_finite(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            found.append(prefix + key)
     return found
 
 

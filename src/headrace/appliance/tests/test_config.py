@@ -32,7 +32,10 @@ def test_a_short_file_is_enough():
 @pytest.mark.parametrize(
     ("good", "bad", "told"),
     [
-        ('id = "a1"', 'id = "A 1"', "appliance id"),
+        ('id = "a1"', 'id = "A 1"', "agent.toml: key 'appliance.id'"),
+        ('id = "a1"', "", "agent.toml: key 'appliance.id'"),
+        ("[store]", "[fill]\nturn_interval_s = nan\n[store]", "fill.turn_interval_s"),
+        ("[store]", "[fill]\nstall_timeout_s = inf\n[store]", "fill.stall_timeout_s"),
         ('content_url = "http://192.0.2.10"', "", "appliance.content_url"),
         ('content_url = "http://192.0.2.10"', 'content_url = "192.0.2.10"', "http://"),
         ('"https://control.example"', '"control.example"', "control.urls"),

@@ -35,6 +35,8 @@ def test_settings_are_laid_over_defaults_table_by_table() -> None:
         ("[listen]\nport = 'x'", r"key 'listen\.port'"),
         ("name = [", r"a\.toml: not valid TOML"),
         ("folders = 3", "key 'folders'"),
+        ("[listen]\nport = nan", r"key 'listen\.port': nan"),
+        ("[listen]\nport = -inf", r"key 'listen\.port': nan"),
     ],
 )
 def test_bad_settings_name_file_and_key(text: str, says: str) -> None:
