@@ -31,6 +31,8 @@ class Counters:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     seconds: float = 0.0
     """Sum of measured times."""
+    contact_at_s: float = 0.0
+    """UTC epoch seconds of the last good answer of the control plane; 0 for none since the start."""
 
     def took(self, duration_s: float) -> None:
         self.buckets[bisect_left(BUCKETS_S, duration_s)] += 1
@@ -52,6 +54,7 @@ class CountersRecord:
     loads: dict[str, int]
     buckets: tuple[int, ...]
     seconds: float
+    contact_at_s: float
 
 
 def to_record(counters: Counters) -> CountersRecord:
@@ -62,6 +65,7 @@ def to_record(counters: Counters) -> CountersRecord:
         loads=dict(counters.loads),
         buckets=tuple(counters.buckets),
         seconds=counters.seconds,
+        contact_at_s=counters.contact_at_s,
     )
 
 
@@ -76,13 +80,22 @@ def add_up(records: Iterable[CountersRecord]) -> Counters:
         for number, count in enumerate(record.buckets[: len(total.buckets)]):
             total.buckets[number] += count
         total.seconds += record.seconds
+        total.contact_at_s = max(total.contact_at_s, record.contact_at_s)
     return total
 
 
 def exposition(total: Counters, compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> bytes:
     """Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fixed([*_count_metrics(total), *_snapshot_metrics(compiled, kept=kept, now_s=now_s)]))
+    registry.register(
+        _Fixed(
+            [
+                *_count_metrics(total),
+                *_contact_metrics(total, now_s),
+                *_snapshot_metrics(compiled, kept=kept, now_s=now_s),
+            ]
+        )
+    )
     return generate_latest(registry)
 
 
@@ -120,6 +133,12 @@ def _count_metrics(total: Counters) -> Iterator[Metric]:
         rows.append((limit, float(running)))
     seconds.add_metric((), rows, total.seconds)
     yield seconds
+
+
+def _contact_metrics(total: Counters, now_s: float) -> Iterator[Metric]:
+    if total.contact_at_s:
+        name, text = "headrace_steering_contact_age_seconds", "Time since the control plane last answered well."
+        yield GaugeMetricFamily(name, text, value=max(0.0, now_s - total.contact_at_s))
 
 
 def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> Iterator[Metric]:

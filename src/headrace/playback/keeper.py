@@ -46,9 +46,11 @@ class Keeper:
         lock: PullLock,
         counters: Counters,
         install: Callable[[CompiledSnapshot], None],
+        clock: Clock,
         *,
         is_older_accepted: bool,
     ) -> None:
+        self._clock = clock
         self.held: CompiledSnapshot | None = None
         self._file = file
         self._lock = lock
@@ -115,6 +117,7 @@ class Keeper:
             result = self._complain("not-kept", error)
         if result in (Verdict.FOLLOW, Verdict.SAME, "unchanged"):
             self._pull.last_result = result
+            self._counters.contact_at_s = self._clock.now_s()
         self._pull.failures = self._pull.failures + 1 if result in _FAILURES else 0
         self._counters.pulled(result)
         return result

@@ -69,7 +69,12 @@ class Worker:
         self.service = PlaybackService(config, self._clock, self._counters, tally, token)
         self._lock = PullLock(folder)
         self._keeper = Keeper(
-            SnapshotFile(folder), self._lock, self._counters, self._install, is_older_accepted=launch.is_older_accepted
+            SnapshotFile(folder),
+            self._lock,
+            self._counters,
+            self._install,
+            self._clock,
+            is_older_accepted=launch.is_older_accepted,
         )
         self._main: asyncio.Task[None] | None = None
 

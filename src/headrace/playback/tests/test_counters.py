@@ -11,6 +11,7 @@ def test_workers_are_added_up() -> None:
     other.answers["master 200 pathways"] = 4
     other.answers["mpd 404 unknown-title"] = 1
     one.pulled("follow")
+    one.contact_at_s = 105.0
     other.loaded("loaded")
     one.took(3e-6)
     one.took(0.5)
@@ -23,6 +24,7 @@ def test_workers_are_added_up() -> None:
         'headrace_steering_loads_total{result="loaded"} 1.0',
         'headrace_steering_answer_seconds_bucket{le="5e-06"} 1.0',
         'headrace_steering_answer_seconds_bucket{le="+Inf"} 2.0',
+        "headrace_steering_contact_age_seconds 2.5",
         "headrace_steering_snapshot_version 9.0",
         "headrace_steering_snapshot_age_seconds 7.5",
         "headrace_steering_kept_answers 2.0",
