@@ -89,7 +89,7 @@ def _in_url(host: str) -> str:
 
 
 _CONTROL = """\
-# Settings of a control node. Paths are relative to this file; docs/control.md lists every key.
+# Settings of a control node. Paths are relative to this file; see docs/control.md.
 
 [listen]
 host = "::"
