@@ -1,7 +1,6 @@
 """`headrace demo`: a whole delivery network on this machine, on real parts."""
 
 import json
-import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,8 @@ from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.cli.console import AsJson, err, out
 from headrace.cli.demo.check import Check, StepResult
-from headrace.cli.demo.layout import OWN_NAMES, SITES, TITLE, Layout, appliances
+from headrace.cli.demo.folder import hold_folder
+from headrace.cli.demo.layout import SITES, TITLE, Layout, appliances
 from headrace.cli.demo.network import Network, free_port_base
 from headrace.cli.demo.video import make_video
 
@@ -41,15 +41,17 @@ def _demo(
     """
     if video is not None and not video.is_file():
         raise UsageError(f"--video {video}: no such file")
-    if (fresh or check) and folder.exists():
-        empty_folder(folder)
-    layout = Layout(folder=folder.resolve(), port=free_port_base(port))
+    with hold_folder(folder, is_emptied=fresh or check):
+        _play(Layout(folder=folder.resolve(), port=free_port_base(port)), video, is_check=check, as_json=as_json)
+
+
+def _play(layout: Layout, video: Path | None, *, is_check: bool, as_json: bool) -> None:
     clock = SystemClock()
     network = Network(layout, clock)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _bring_up(network, video, is_quiet=as_json)
-        if check:
+        if is_check:
             raise typer.Exit(0 if _run_check(Check(network, clock), as_json=as_json) else 1)
         _show_addresses(network)
         _wait(network, clock)
@@ -140,11 +142,3 @@ def _wait(network: Network, clock: SystemClock) -> None:
                 err.print(Text("•", style="yellow"), name, "runs again" if is_running else "is down")
             seen[name] = is_running
         clock.block(0.5)
-
-
-def empty_folder(folder: Path) -> None:
-    """Remove an earlier run; UsageError when the folder holds anything that no demo makes."""
-    strange = sorted({entry.name for entry in folder.iterdir()} - OWN_NAMES)
-    if strange:
-        raise UsageError(f"{folder} is to be emptied, but {strange[0]} is not a demo's; name another with --folder")
-    shutil.rmtree(folder)

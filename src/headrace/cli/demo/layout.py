@@ -11,6 +11,7 @@ TITLE = "demo"
 
 OWN_NAMES = frozenset(
     ("control", "origin", "appliances", "logs", "work", "steer-1", "steer-2", "publish.toml", "video.mkv", "video.srt")
+    + ("video.partial.mkv",)
 )
 """All that a run leaves in its folder; a folder with anything else is never emptied."""
 
