@@ -34,6 +34,7 @@ class Asked:
     sha256: str = ""
 
 
+_CMCD = re.compile(r"(?:^|&)(CMCD=[!-%'-~]+)(?=&|$)", re.ASCII)
 _PER_TITLE = (
     ("/v1/titles/", "/master.m3u8", Kind.MASTER),
     ("/v1/titles/", "/manifest.mpd", Kind.MPD),
@@ -65,6 +66,12 @@ def read_not(query: str) -> tuple[ApplianceId, ...]:
         except InvalidIdError:
             continue
     return tuple(found)
+
+
+def read_cmcd(query: str) -> str:
+    """The player's own words (CTA-5004) as a query of their own, `?CMCD=...`; '' without any that a URL may hold."""
+    found = _CMCD.search(query)
+    return f"?{found[1]}" if found else ""
 
 
 def _title(text: str) -> TitleId | None:

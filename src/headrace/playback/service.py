@@ -16,7 +16,7 @@ from headrace.playback.answers import JSON, Answer, Answers, Place, problem
 from headrace.playback.clients import ClientReader, is_loopback, packed_address
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
-from headrace.playback.requests import Asked, Kind, read_not, read_path
+from headrace.playback.requests import Asked, Kind, read_cmcd, read_not, read_path
 from headrace.steering.manifest import QueryError, read_query
 from headrace.wire.codec import encode
 
@@ -205,7 +205,7 @@ class PlaybackService:
             sources = read_not(query)
         except ValueError as error:
             return problem(asked.kind, 400, "invalid-query", str(error))
-        return answers.redirect(place, asked, sources, path)
+        return answers.redirect(place, asked, sources, path + read_cmcd(query))
 
     def _base_url(self, scope: Scope) -> str:
         """This service's URL as this client sees it; '' where it is set, or where the client's Host is none."""

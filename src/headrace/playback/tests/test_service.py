@@ -183,6 +183,22 @@ async def test_a_redirect_never_goes_back(node: Node) -> None:
     assert (await node.ask(unknown)).status == 404
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("not=a&CMCD=bl%3D1%2Csid%3D%22x%22", "?CMCD=bl%3D1%2Csid%3D%22x%22"),
+        ("CMCD=bl%3D1&not=a", "?CMCD=bl%3D1"),
+        ("not=a&other=1", ""),
+        ("not=a&CMCD=a\r\nb", ""),
+        ("not=a&CMCD=\u00e9", ""),
+        ("not=a&xCMCD=1", ""),
+    ],
+)
+async def test_a_redirect_keeps_what_the_player_says_of_itself(node: Node, query: str, kept: str) -> None:
+    location = (await node.ask(FILE, query)).header("location")
+    assert location.partition(FILE)[2] == kept
+
+
 async def test_no_snapshot_yet(tmp_path: Path) -> None:
     node = Node(tmp_path)
     for path in ("/healthz", "/v1/titles/film/master.m3u8", "/v1/steering/hls/film", FILE):
