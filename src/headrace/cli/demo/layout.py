@@ -10,8 +10,7 @@ from pathlib import Path
 TITLE = "demo"
 
 OWN_NAMES = frozenset(
-    ("control", "origin", "appliances", "logs", "work", "steer-1", "steer-2", "publish.toml", "video.mkv", "video.srt")
-    + ("video.partial.mkv",)
+    "control origin appliances logs work steer-1 steer-2 publish.toml video.mkv video.partial.mkv video.srt".split()
 )
 """All that a run leaves in its folder; a folder with anything else is never emptied."""
 
