@@ -10,7 +10,19 @@ from pathlib import Path
 TITLE = "demo"
 
 OWN_NAMES = frozenset(
-    "control origin appliances logs work steer-1 steer-2 publish.toml video.mkv video.partial.mkv video.srt".split()
+    [
+        "control",
+        "origin",
+        "appliances",
+        "logs",
+        "work",
+        "steer-1",
+        "steer-2",
+        "publish.toml",
+        "video.mkv",
+        "video.partial.mkv",
+        "video.srt",
+    ]
 )
 """All that a run leaves in its folder; a folder with anything else is never emptied."""
 
