@@ -268,6 +268,29 @@ async def test_stale_pid_file_is_not_believed(tmp_path: Path) -> None:
         assert await answers(rig)
 
 
+async def test_address_that_a_dying_process_still_holds_is_waited_for(tmp_path: Path) -> None:
+    rig = NginxRig(tmp_path)
+    rig.put(BODY)
+    with socket.socket() as held:
+        held.bind((rig.host, rig.port))
+        held.listen()
+        asyncio.get_running_loop().call_later(0.5, held.close)
+        async with rig:
+            assert rig.supervisor.report().error == ""
+            assert await answers(rig)
+
+
+async def test_address_of_somebody_else_is_refused_with_its_owner(tmp_path: Path) -> None:
+    rig = NginxRig(tmp_path)
+    with socket.socket() as held:
+        held.bind((rig.host, rig.port))
+        held.listen()
+        async with rig:
+            assert f"{rig.host}:{rig.port} is in use by" in rig.supervisor.report().error
+            assert f"(pid {os.getpid()})" in rig.supervisor.report().error
+            assert not rig.pids()
+
+
 async def test_crash_between_swap_and_reload_is_seen_by_the_successor(rig: NginxRig) -> None:
     conf = Path(rig.settings.run_folder) / "nginx.conf"
     conf.write_text(conf.read_text() + "# newer than what runs\n")

@@ -41,6 +41,8 @@ from headrace.wire.files import write_atomic
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+_EXIT_LIMIT_S = 2.0
+"""Longest wait for a process that is being killed to let go of our address."""
 _STEADY_S = 30.0
 """A server that lived for so long and then dies is started again at once."""
 
@@ -228,7 +230,11 @@ class NginxSupervisor:
 
     async def _start(self, conf: Path) -> None:
         await self._end_orphans()
-        self._check_addresses()
+        # A killed nginx drops its command line before its sockets: for a moment it looks like somebody else's process.
+        await self._until(lambda: not self._find_occupant(), limit_s=_EXIT_LIMIT_S)
+        occupant = self._find_occupant()
+        if occupant:
+            raise NginxError(f"address {occupant}: end it or set nginx.listen")
         (self._folder / "own.sock").unlink(missing_ok=True)
         await self._binary.start(conf)
         if not await self._until(lambda: self._has_fresh_worker(frozenset())):
@@ -268,15 +274,19 @@ class NginxSupervisor:
         if orphans and not await self._until(lambda: not still(), limit_s=2.0):
             await self._end(tuple(still()), signal.SIGKILL, 5.0)
 
-    def _check_addresses(self) -> None:
-        """nginx shares its port with any process of the same user that allows sharing; so look before it starts."""
+    def _find_occupant(self) -> str:
+        """nginx shares its port with any process of the same user that allows sharing; so look before it starts.
+
+        Empty when every address is free or ours.
+        """
         own = {process.pid for process in find_processes(self._folder)}
         for address in (*self._settings.listen, *self._settings.tls_listen):
             for listener in sockets.find_listeners(*split_address(address)):
                 owner = sockets.find_owner(listener.inode)
                 if owner is None or owner[0] not in own:
                     name = f"{owner[1]} (pid {owner[0]})" if owner else "another process"
-                    raise NginxError(f"address {address} is in use by {name}: end it or set nginx.listen")
+                    return f"{address} is in use by {name}"
+        return ""
 
     async def _end(self, processes: tuple[NginxProcess, ...], kind: signal.Signals, limit_s: float) -> None:
         """Signal masters (or, without one, all), wait, and kill what is left after `limit_s`."""
