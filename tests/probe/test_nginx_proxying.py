@@ -37,7 +37,7 @@ async def test_whole_file_with_our_own_headers(client: httpx.AsyncClient) -> Non
     assert answer.content == BODY
     assert answer.headers.get_list("etag") == [TAG]
     assert answer.headers.get_list("access-control-allow-origin") == ["*"]
-    assert answer.headers.get_list("cache-control") == ["public, max-age=31536000, immutable"]
+    assert answer.headers.get_list("cache-control") == ["max-age=31536000, immutable"]
     assert answer.headers.get_list("cache-status") == ["a1; hit", "a1; fwd=miss"], "the origin first, then we"
 
 

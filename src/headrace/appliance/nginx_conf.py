@@ -177,6 +177,7 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "rendition_location": file_location(*_RENDITIONS),
         "small_location": file_location(*(suffix for suffix in FileSuffix if suffix not in _RENDITIONS)),
         "file_headers": _file_headers(),
+        "small_headers": _file_headers(is_embeddable=False),
         "hit": f"'{named}; hit'",
         "preflight_headers": _preflight_headers(),
         "refused_headers": f'{_cors()}\nadd_header Allow "GET, HEAD, OPTIONS" always;',
@@ -201,7 +202,8 @@ def _access_log(settings: NginxSettings, *uses: str) -> str:
     """The one log, in each format used (with its condition)."""
     if not settings.access_log:
         return "access_log off;"
-    return "\n".join(f'access_log "{settings.access_log}" {use} buffer=256k flush=1s;' for use in uses)
+    # A larger buffer pushes other things out of the core's cache: 5 % of a small answer (0009).
+    return "\n".join(f'access_log "{settings.access_log}" {use} buffer=32k flush=1s;' for use in uses)
 
 
 def _main(settings: NginxSettings) -> str:
@@ -251,24 +253,27 @@ def _tls(settings: NginxSettings, build: NginxBuild) -> str:
     )
 
 
-def _cors() -> str:
-    return "\n".join(
-        (
-            'add_header Access-Control-Allow-Origin "*" always;',
-            'add_header Access-Control-Expose-Headers "*" always;',  # all of them; credentials are never allowed here
-            'add_header Timing-Allow-Origin "*" always;',
-            'add_header Cross-Origin-Resource-Policy "cross-origin" always;',
-        )
-    )
+def _cors(*, is_embeddable: bool = True) -> str:
+    lines = [
+        'add_header Access-Control-Allow-Origin "*" always;',
+        'add_header Access-Control-Expose-Headers "*" always;',  # all of them; credentials are never allowed here
+        'add_header Timing-Allow-Origin "*" always;',
+    ]
+    if is_embeddable:
+        lines.append('add_header Cross-Origin-Resource-Policy "cross-origin" always;')
+    return "\n".join(lines)
 
 
-def _file_headers() -> str:
+def _file_headers(*, is_embeddable: bool = True) -> str:
+    """Headers of a file. Without `is_embeddable` the one is left out that only elements which load without CORS need:
+    no page shows a playlist or a subtitle so, and 44 bytes decide whether a small answer is one packet or two (0009).
+    """
     lines = [
         "add_header ETag '\"$sha\"';",
         'add_header Last-Modified "";',  # the time of a copy says nothing about the content
-        'add_header Cache-Control "public, max-age=31536000, immutable";',
+        'add_header Cache-Control "max-age=31536000, immutable";',
     ]
-    return "\n".join([_cors(), *lines])
+    return "\n".join([_cors(is_embeddable=is_embeddable), *lines])
 
 
 def _preflight_headers() -> str:
