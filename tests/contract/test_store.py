@@ -150,7 +150,7 @@ class TestSchema:
         with database.reading() as connection:
             found = compare_metadata(MigrationContext.configure(connection), metadata)
         assert found == []
-        assert migrate(database) == ("0001", "0001")
+        assert migrate(database) == ("0002", "0002")
         database.close()
 
     def test_many_nodes_that_start_at_once_migrate_once(self, url: str) -> None:
@@ -159,6 +159,13 @@ class TestSchema:
         assert opened[0].versions().events == 0
         for one in opened:
             one.close()
+
+    def test_a_store_has_a_name_of_its_own(self, url: str, store: SqlStore, other: SqlStore, tmp_path: Path) -> None:
+        assert len(store.control_id()) == 32
+        assert other.control_id() == store.control_id()
+        rebuilt = open_store(f"sqlite:///{tmp_path}/rebuilt.db")
+        assert rebuilt.control_id() != store.control_id()
+        rebuilt.close()
 
     def test_a_newer_database_is_refused(self, url: str, store: SqlStore) -> None:
         database = Database(url)

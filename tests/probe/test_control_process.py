@@ -18,10 +18,15 @@ from typing import Any
 import httpx
 import pytest
 
+from headrace.base.clock import SystemClock
 from headrace.base.ids import title_id
 from headrace.cli.main import main
 from headrace.control.adapters.store import open_store
 from headrace.control.testing import make_title, running_postgres
+from headrace.playback.adapters.disk import PullLock, SnapshotFile
+from headrace.playback.counters import Counters
+from headrace.playback.keeper import Keeper
+from headrace.wire.client import open_client
 from headrace.wire.codec import encode
 from headrace.wire.operator import TitleRegistration
 
@@ -185,7 +190,7 @@ def test_faults_at_start_are_named(tmp_path: Path, cli: Cli) -> None:
     config.write_text(config.read_text().replace("port = 8400", "port = 0"))
     command = [*HEADRACE, "control", "--config", str(config)]
     migrated = subprocess.run([*command, "--migrate-only"], capture_output=True, text=True, timeout=60, check=True)
-    assert "0001, was empty" in migrated.stderr
+    assert "0002, was empty" in migrated.stderr
     broken = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (broken.returncode, "control.key" in broken.stderr, "Traceback" in broken.stderr) == (29, True, False)
 
@@ -267,6 +272,65 @@ async def _register_on_both(first: httpx.Client, second: httpx.Client) -> list[t
         )
         answers.append((both[0], both[1]))
     return answers
+
+
+def test_steering_does_not_follow_a_rebuilt_control_plane_by_itself(
+    tmp_path: Path, cli: Cli, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both have the same version and content: only the store's name tells them apart."""
+    folder = tmp_path / "net"
+    assert cli("init", str(folder), "--host", "127.0.0.1").code == 0
+    state = tmp_path / "steering"
+    lock = PullLock(state)
+    keeper = _keeper(state, lock)
+    with running(folder) as node:
+        assert _pulls(node, keeper, 2) == ["follow", "unchanged"]
+    assert keeper.held is not None
+    held = keeper.held
+    for file in folder.glob("headrace.db*"):
+        file.unlink()
+    with running(folder, name="rebuilt") as node:
+        assert _pulls(node, keeper, 2) == ["other-store", "other-store"]
+        assert keeper.held is held
+        refusals = [one.message for one in caplog.records if one.message.startswith("snapshot_refused")]
+        assert len(refusals) == 1
+        assert f"reason=other-store held_version={held.version}" in refusals[0]
+        assert f"held_store={held.control_id} pulled_store=" in refusals[0]
+        assert "--accept-older" in refusals[0]
+        told = _keeper(state, lock, is_older_accepted=True)
+        told.load()
+        assert told.held is not None
+        assert told.held.control_id == held.control_id
+        assert _pulls(node, told, 2) == ["follow", "unchanged"]
+        assert told.held.control_id not in {"", held.control_id}
+    lock.release()
+
+
+def _keeper(state: Path, lock: PullLock, *, is_older_accepted: bool = False) -> Keeper:
+    return Keeper(
+        SnapshotFile(state),
+        lock,
+        Counters(),
+        lambda _compiled: None,
+        SystemClock(),
+        is_older_accepted=is_older_accepted,
+    )
+
+
+def _pulls(node: Node, keeper: Keeper, count: int) -> list[str]:
+    """What comes of the first pulls once the node has a snapshot."""
+    with node.client() as client:
+        ends_s = time.monotonic() + 20
+        while client.get("/v1/snapshot").status_code != 200:
+            assert time.monotonic() < ends_s, node.log.read_text()
+            time.sleep(0.05)
+
+    async def pull() -> list[str]:
+        token = (node.folder / "steering.token").read_text().strip()
+        async with open_client((node.url,), token, ca_file=node.folder / "ca.pem") as client:
+            return [await keeper.pull(client) for _ in range(count)]
+
+    return asyncio.run(pull())
 
 
 def _file_numbers(url: str) -> list[int]:

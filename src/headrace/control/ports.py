@@ -235,7 +235,11 @@ class TokenStore(Protocol):
 
 
 class RecordStore(Protocol):
-    """Events, leases, notes, the compiled snapshot."""
+    """Identity, events, leases, notes, the compiled snapshot."""
+
+    def control_id(self) -> str:
+        """The store's random name, given at its creation: another one is another control plane."""
+        ...
 
     def versions(self) -> Versions:
         """All counters in one cheap read."""

@@ -1,11 +1,11 @@
-"""Events, counters, leases, notes and the compiled snapshot in the database."""
+"""Identity, events, counters, leases, notes and the compiled snapshot in the database."""
 
 from collections.abc import Mapping
 
 from sqlalchemy import delete, select, update
 
 from headrace.control.adapters.database import Database, changed_rows, insert_if_absent, put_row, write_event
-from headrace.control.adapters.tables import counters, events, leases, notes, snapshots
+from headrace.control.adapters.tables import counters, events, identity, leases, notes, snapshots
 from headrace.control.model import Lease, NewEvent, StoredSnapshot, Versions
 from headrace.wire.operator import EventView
 
@@ -17,6 +17,10 @@ class SqlRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def control_id(self) -> str:
+        with self._database.reading() as connection:
+            return str(connection.execute(select(identity.c.control_id)).scalar_one())
 
     def versions(self) -> Versions:
         with self._database.reading() as connection:

@@ -23,6 +23,9 @@ def _appliance_key() -> Column[str]:
     return Column("appliance_id", String(63), owner, primary_key=True)
 
 
+identity = Table("identity", metadata, Column("control_id", String(32), primary_key=True))
+"""One row, made by the migration."""
+
 counters = Table(
     "counters",
     metadata,

@@ -29,6 +29,7 @@ class Catalog:
 class FleetState:
     """Everything that one turn decides on."""
 
+    control_id: str
     versions: Versions
     sites: tuple[Site, ...]
     rows: tuple[FleetRow, ...]
@@ -68,6 +69,7 @@ class StoreReader:
         self._forget(rows)
         self._seen = versions
         return FleetState(
+            control_id=self._store.control_id(),
             versions=versions,
             sites=self._sites,
             rows=rows,

@@ -14,7 +14,7 @@ from headrace.fleet.model import Health
 from headrace.steering.model import SnapshotAppliance, SnapshotTitle, SteeringSnapshot
 from headrace.wire.snapshot import pack_snapshot
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the entity tag: a release that compiles the same state otherwise counts this up."""
 
 
@@ -29,9 +29,9 @@ def coarse_bps(tx_bps: float, before_bps: float | None, capacity_bps: int, *, st
 def content_tag(
     state: FleetState, health: Mapping[ApplianceId, Health], loads: Mapping[ApplianceId, float], origin_url: str
 ) -> str:
-    """The entity tag of what would be compiled: equal exactly when the content is, on every control node."""
+    """The entity tag of what would be compiled: equal exactly when the content is, on every node of one store."""
     seen = hashlib.blake2b(digest_size=16)
-    seen.update(f"{_FORMAT} {origin_url}".encode())
+    seen.update(f"{_FORMAT} {state.control_id} {origin_url}".encode())
     for site in state.sites:
         seen.update(repr(site).encode())
     for stored in state.catalog.titles:
@@ -72,6 +72,7 @@ def compile_snapshot(
         sites=state.sites,
         appliances=appliances,
         titles=tuple(SnapshotTitle(title=one.title, file_nos=one.file_nos) for one in state.catalog.titles),
+        control_id=state.control_id,
     )
 
 

@@ -29,6 +29,7 @@ ROW = FleetRow(
 )
 TITLE = StoredTitle(title=make_title("film"), version=1, published_at_s=1.0, size_bytes=2, file_nos=(1, 2))
 STATE = FleetState(
+    control_id="store-a",
     versions=Versions(fleet=1, titles=1, holdings=1, plans=1, events=1),
     sites=(Site(site_id="s-1"),),
     rows=(ROW,),
@@ -48,6 +49,7 @@ def test_what_is_compiled_is_what_steering_reads():
     assert unpack_snapshot(kept.packed) == snapshot
     assert snapshot.appliances[0].holdings == HELD
     assert snapshot.titles[0].file_nos == (1, 2)
+    assert snapshot.control_id == "store-a"
 
 
 def row_with(**changes):
@@ -63,6 +65,7 @@ def row_with(**changes):
         row_with(appliance=replace(ROW.appliance, content_url="http://other.example")),
         row_with(holdings=replace(ROW.holdings, digest="other")),
         replace(STATE, rows=()),
+        replace(STATE, control_id="store-b"),
     ],
 )
 def test_the_tag_changes_with_the_content(changed):
