@@ -12,7 +12,7 @@ from headrace.appliance.adapters.disk import Disk
 from headrace.appliance.errors import DiskError, DiskFullError
 from headrace.appliance.testing import StoreBed, body_of, file_of
 from headrace.base.tasks import Tasks
-from headrace.catalog.model import CatalogFile, FileSuffix
+from headrace.catalog.model import CatalogFile, FileSuffix, content_path
 
 BODY = body_of(1, 300_000)
 FILE = file_of(1, BODY)
@@ -118,6 +118,35 @@ async def test_verification_withdraws_a_bad_file(bed: StoreBed, damage: str) -> 
     assert not bed.store.held()
     assert not path.exists()
     assert await bed.put(FILE, BODY)
+
+
+async def test_a_look_withdraws_a_file_that_is_gone_and_mends_a_link(bed: StoreBed) -> None:
+    await bed.put(FILE, BODY)
+    holding = bed.store.holding(FILE.sha256)
+    assert holding
+    link = bed.state / "serve" / content_path(FILE.sha256, FILE.suffix)[1:]
+    link.unlink()
+    assert await bed.store.look_for(holding)
+    assert bed.served(FILE) == BODY
+    path = object_of(bed, FILE)
+    path.unlink()
+    assert not await bed.store.look_for(holding)
+    assert not bed.store.held()
+    assert not link.is_symlink()
+    assert await bed.store.look_for(holding), "what is not held any more is nobody's loss"
+
+
+async def test_a_look_tells_a_disk_that_is_gone_from_a_file_that_is_gone(bed: StoreBed, tmp_path: Path) -> None:
+    await bed.put(FILE, BODY)
+    holding = bed.store.holding(FILE.sha256)
+    assert holding
+    folder = next(folder for folder in bed.folders if Disk(folder).read_marker() == holding.disk_id)
+    folder.rename(tmp_path / "aside")
+    assert await bed.store.look_for(holding)
+    assert not bed.store.held()
+    (tmp_path / "aside").rename(folder)
+    await restart(bed)
+    assert bed.store.held() == {FILE.sha256}, "the ledger still knows it"
 
 
 async def test_verification_of_a_good_file_renews_it(bed: StoreBed) -> None:

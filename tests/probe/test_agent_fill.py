@@ -13,6 +13,7 @@ from headrace.appliance.config import read_config
 from headrace.appliance.testing import body_of, file_of
 from headrace.appliance.testing_peers import FakeControl, FakeSource, serving
 from headrace.base.clock import SystemClock
+from headrace.base.ids import Sha256
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.catalog.model import CatalogFile, FileSuffix, content_path
@@ -42,6 +43,9 @@ class StillWeb:
 
     def load(self) -> LoadReport:
         return LoadReport()
+
+    def missed(self) -> set[Sha256]:
+        return set()
 
 
 class Bed:

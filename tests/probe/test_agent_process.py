@@ -165,6 +165,44 @@ async def test_nginx_outlives_a_killed_agent_and_is_taken_over(bed: Bed) -> None
         assert (await bed.get(FILES[1])).content == BODIES[1]
 
 
+@pytest.mark.parametrize("loss", ["file", "cut-file", "link"])
+async def test_a_missed_file_that_is_held_is_looked_for_at_once(bed: Bed, loss: str) -> None:
+    file, body = FILES[1], BODIES[1]
+    async with bed.process():
+        await bed.until(bed.control.has_all, "filled")
+        link = bed.state / "serve" / content_path(file.sha256, file.suffix)[1:]
+        before = len(bed.origin.asked)
+        (link if loss == "link" else link.resolve()).unlink()
+        if loss == "cut-file":
+            link.resolve().write_bytes(body[:1000])
+            link.unlink()
+        lost_s = asyncio.get_running_loop().time()
+        for _ in range(5):
+            assert (await bed.get(file)).status_code == 302
+        served_s = await _until_served(bed, file, body) - lost_s
+    said = (bed.folder / "agent.log").read_text()
+    if loss == "link":
+        assert len(bed.origin.asked) == before, "the bytes were there"
+        assert "file_missing" not in said
+    else:
+        assert len(bed.origin.asked) > before
+        assert said.count("file_missing") == 1
+    assert served_s < 5
+
+
+async def test_files_that_were_never_held_and_names_that_are_none_prompt_nothing(bed: Bed) -> None:
+    async with bed.process():
+        await bed.until(bed.control.has_all, "filled")
+        strangers = [content_path(file_of(number, b"%d" % number).sha256, FILES[0].suffix) for number in range(90, 99)]
+        for path in [*strangers, f"/f/ab/{'xyz%00%ff' * 8}.mp4", "/f/../../etc/passwd", "/f/ab/short.mp4"]:
+            assert (await bed.http.get(bed.url + path)).status_code in (302, 400, 404)
+        await asyncio.sleep(2.5)
+        assert (await bed.get(FILES[1])).content == BODIES[1]
+    said = (bed.folder / "agent.log").read_text()
+    assert "withdrawn" not in said
+    assert "turn_failed" not in said
+
+
 async def test_without_control_plane_it_starts_and_serves(bed: Bed) -> None:
     async with bed.process():
         await bed.until(bed.control.has_all, "filled")
@@ -238,6 +276,15 @@ async def test_errors_of_the_operator_are_one_line(bed: Bed) -> None:
         assert process.returncode == 2
         assert expected in said.decode()
         assert "Traceback" not in said.decode()
+
+
+async def _until_served(bed: Bed, file: CatalogFile, body: bytes) -> float:
+    """When the file is served again, on the loop's clock."""
+    async with asyncio.timeout(15):
+        while (answer := await bed.get(file)).status_code != 200:
+            await asyncio.sleep(0.1)
+    assert answer.content == body
+    return asyncio.get_running_loop().time()
 
 
 def _fill_state(bed: Bed) -> FillState | None:

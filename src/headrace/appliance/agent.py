@@ -91,6 +91,7 @@ class Agent:
                 tasks.spawn("disks", parts.store.watch())
                 tasks.spawn("fill", parts.filler.run())
                 tasks.spawn("verify", parts.verifier.run())
+                tasks.spawn("missed", parts.verifier.look_for_missed())
                 tasks.spawn("exchange", self._exchange_for_ever())
                 await tasks.until_first_failure()
             finally:

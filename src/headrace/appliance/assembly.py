@@ -86,7 +86,7 @@ async def open_agent(
                 store=store,
                 transfers=transfers,
                 filler=Filler(fill, store=store, transfers=transfers, clock=clock, rng=rng),
-                verifier=Verifier(store, rate_bps=config.store.verify_bps, clock=clock),
+                verifier=Verifier(store, rate_bps=config.store.verify_bps, clock=clock, missed=load.missed),
                 web=web,
                 load=load,
                 link=ControlLink(config, client, CredentialFile(config.state)),

@@ -3,6 +3,7 @@
 Counting takes a short way through a line (a split, a few look-ups; about a microsecond), because at 100,000 lines a
 second there is no time for more; whole records are parsed by telemetry.access_log where somebody needs them. Each turn
 is bounded, and gives way to the rest of the agent between chunks. A line that is not understood is counted as a flaw.
+Names of files that were asked for in vain are handed on; whether any of them should have been there others find out.
 """
 
 import logging
@@ -16,6 +17,7 @@ from headrace.appliance.adapters.log_rotation import LogRotation
 from headrace.appliance.adapters.log_tail import LogTail
 from headrace.appliance.adapters.server_usage import UsageReading
 from headrace.base.clock import Clock
+from headrace.base.ids import Sha256
 from headrace.base.rng import Rng
 from headrace.base.tasks import run_every
 from headrace.fleet.model import LoadReport
@@ -29,6 +31,8 @@ RATE_WINDOW_S = 5.0
 SESSION_WINDOW_S = 30.0
 USAGE_INTERVAL_S = 1.0
 MOST_CHUNKS_IN_A_TURN = 100
+MOST_MISSED = 10_000
+"""Names kept between two looks at them; who asks for more different files that are not held learns nothing by it."""
 OWN_AGENTS = (b"headrace-probe", b"headrace-fill")
 """Start of the user agents of our own machines: traffic, but nobody's session."""
 
@@ -36,6 +40,8 @@ _STATUS, _BYTES, _PATH, _QUERY = INDEX["status"], INDEX["bytes"], INDEX["path"],
 _CLIENT, _SESSION = INDEX["client"], INDEX["cmcd_session"]
 _UPSTREAM, _AGENT = INDEX["upstream"], INDEX["user_agent"]
 _MOST_SESSION = 200
+_NAME = slice(len("/f/ab/"), len("/f/ab/") + 64)
+"""Where in a path the name of the file stands."""
 
 
 class Usage(Protocol):
@@ -63,6 +69,8 @@ class Traffic:
     """Of the log, not read because it grew faster than it could be read."""
     requests: int = 0
     sent_bytes: int = 0
+    missed: set[bytes] = field(default_factory=set)
+    """What stands in place of a file's name in paths that were not served from here."""
 
 
 def count_lines(lines: bytes, traffic: Traffic, sessions: RecentlySeen) -> None:
@@ -76,6 +84,8 @@ def count_lines(lines: bytes, traffic: Traffic, sessions: RecentlySeen) -> None:
         is_file = fields[_PATH].startswith(b"/f/")
         upstream = fields[_UPSTREAM]
         key = (fields[_STATUS], is_file, upstream not in (b"-", b"") and not _is_own(upstream))
+        if is_file and (key[2] or fields[_STATUS] == b"302") and len(traffic.missed) < MOST_MISSED:
+            traffic.missed.add(fields[_PATH][_NAME])
         group = groups.get(key)
         if group is None:
             group = groups[key] = [0, 0]
@@ -129,6 +139,11 @@ class LoadMeter:
     def load(self) -> LoadReport:
         """As of the last turn."""
         return self._load
+
+    def missed(self) -> set[Sha256]:
+        """Names of files that were asked for and not served from here since the last call (port LoadSource)."""
+        names, self.traffic.missed = self.traffic.missed, set()
+        return {Sha256(name.decode("ascii", errors="replace")) for name in names}
 
     async def turn(self) -> None:
         """Read what was logged, look at the kernel's counters, rotate the log."""

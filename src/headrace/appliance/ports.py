@@ -62,6 +62,10 @@ class LoadSource(Protocol):
 
     def load(self) -> LoadReport: ...
 
+    def missed(self) -> set[Sha256]:
+        """Files that were asked for and not served from here since the last call; a bounded number, held or not."""
+        ...
+
 
 class FileNames(Protocol):
     """Tells which title and rendition a file is of, for log lines and counters."""

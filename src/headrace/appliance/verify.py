@@ -1,10 +1,12 @@
 """Reads what is held again and again in the background, at a bounded rate; bad files are withdrawn and filled anew.
 
-Which files are due the store tells; whether a file is good its bytes tell.
+Which files are due the store tells; whether a file is good its bytes tell. Beside that, a held file that a client asked
+for in vain is looked for at once: the access log only prompts the look, the disk tells.
 """
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from headrace.appliance.adapters.ledger import Holding
@@ -17,13 +19,22 @@ from headrace.base.logs import event
 
 _log = logging.getLogger(__name__)
 _IDLE_S = 2.0
+_MISSED_S = 0.5
+_MOST_LOOKS = 50
+"""Files looked for in one turn of `_MISSED_S`: a look costs a system call on the disk and a link."""
+_LOOK_PAUSE_S = 30.0
+"""A file that was there is not looked for again so soon, however often it is missed."""
 
 
 class Verifier:
     """One file at a time."""
 
-    def __init__(self, store: DiskStore, *, rate_bps: int, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(
+        self, store: DiskStore, *, rate_bps: int, clock: Clock, missed: Callable[[], set[Sha256]] = set
+    ) -> None:
+        """`missed` names files that were asked for in vain since its last call, held or not."""
+        self._store, self._clock, self._missed = store, clock, missed
+        self._looked_s: dict[Sha256, float] = {}
         self._throttle = Throttle(rate_bps)
         self._is_on = rate_bps > 0
         self._due: list[Sha256] = []
@@ -38,6 +49,16 @@ class Verifier:
                 if not await self._turn():
                     await self._clock.sleep(_IDLE_S)
 
+    async def look_for_missed(self) -> None:
+        """Look for held files that clients missed, until cancelled; not held up by the reading of a large file."""
+        while True:
+            await self._clock.sleep(_MISSED_S)
+            try:
+                await self._look_turn()
+            except Exception:
+                # The top of the loop: the regular verification finds what a look did not.
+                _log.exception("turn_failed loop=missed")
+
     def stop(self) -> None:
         """Let a thread that reads a large file slowly end at once; before cancelling `run`."""
         self._stop.set()
@@ -50,6 +71,17 @@ class Verifier:
             self.corrupt_files += 1
             event(_log, "file_corrupt", level=logging.WARNING, file=holding.sha256, disk=holding.disk_id)
         return True
+
+    async def _look_turn(self) -> None:
+        now_s = self._clock.monotonic_s()
+        self._looked_s = {name: at_s for name, at_s in self._looked_s.items() if now_s - at_s < _LOOK_PAUSE_S}
+        missed = [holding for name in self._missed() - self._looked_s.keys() if (holding := self._store.holding(name))]
+        for holding in missed[:_MOST_LOOKS]:
+            self._looked_s[holding.sha256] = now_s
+            if not await self._store.look_for(holding):
+                del self._looked_s[holding.sha256]
+                self.corrupt_files += 1
+                event(_log, "file_missing", level=logging.WARNING, file=holding.sha256, disk=holding.disk_id)
 
     def _next_due(self) -> Holding | None:
         if not self._is_on:

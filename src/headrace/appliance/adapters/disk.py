@@ -243,6 +243,12 @@ class Disk:
         """Where a whole file lies."""
         return self.objects / name[:2] / f"{name}.{suffix}"
 
+    def size_of(self, name: Sha256, suffix: FileSuffix) -> int | None:
+        """Bytes of a whole file; None when it is not there."""
+        with disk_errors(self.folder), suppress(FileNotFoundError):
+            return self.object_path(name, suffix).stat().st_size
+        return None
+
     def verify(self, name: Sha256, suffix: FileSuffix, pace: Callable[[int], None]) -> bool:
         """Read a file from the disk itself and compare its digest.
 

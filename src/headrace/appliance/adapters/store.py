@@ -216,6 +216,34 @@ class DiskStore:
             self._hold(good)
             self._note([good])
             return True
+        await self._lose(slot, holding)
+        return False
+
+    async def look_for(self, holding: Holding) -> bool:
+        """See whether nginx can find a held file; one that is gone is withdrawn, a link that is gone made anew.
+
+        Cheap: nothing of the file is read. True when it is there, and when its disk is not (the disk is dropped then).
+        """
+        if not self._is_working(holding.disk_id):
+            return True
+        slot = self._slot(holding.disk_id)
+        try:
+            size_bytes = await slot.run(lambda: slot.disk.size_of(holding.sha256, holding.suffix))
+        except DiskError as error:
+            await self._trouble(slot, error)
+            return True
+        if size_bytes == holding.size_bytes:
+            if self._held.get(holding.sha256) is holding:
+                self._tree.show(holding)
+            return True
+        # A disk that went away looks like one that lost the file.
+        await self._look(slot, is_start=False)
+        if not slot.is_ok or self._held.get(holding.sha256) is not holding:
+            return True
+        await self._lose(slot, holding)
+        return False
+
+    async def _lose(self, slot: DiskSlot, holding: Holding) -> None:
         event(_log, "file_withdrawn", level=logging.WARNING, file=holding.sha256, disk=holding.disk_id)
         self._withdraw(holding.sha256)
         self.losses += 1
@@ -223,7 +251,6 @@ class DiskStore:
             await slot.run(lambda: slot.disk.delete(holding.sha256, holding.suffix))
         except DiskError as error:
             await self._trouble(slot, error)
-        return False
 
     async def _watch(self, slot: DiskSlot) -> None:
         if slot.is_ok:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.appliance.log_reader import Amount, Traffic, count_lines, session_of
+from headrace.appliance.log_reader import MOST_MISSED, Amount, Traffic, count_lines, session_of
 from headrace.telemetry.access_log import Outcome, parse_line
 from headrace.telemetry.rates import RecentlySeen
 from headrace.telemetry.testing import log_line
@@ -35,6 +35,28 @@ def test_counts_by_status_and_outcome() -> None:
         (200, Outcome.MISS): Amount(requests=1, sent_bytes=10),
     }
     assert (traffic.requests, traffic.sent_bytes, traffic.flawed_lines, sessions) == (7, 265, 0, 1)
+
+
+def test_names_what_was_not_served_from_here_once() -> None:
+    name = "ab" * 32
+    gone = {"status": "302", "path": f"/f/ab/{name}.mp4"}
+    traffic, _ = counted(
+        log_line(**gone),
+        log_line(**gone),
+        log_line(status="302", path="/"),
+        log_line(path=f"/f/cd/{'cd' * 32}.mp4"),
+        log_line(path=f"/f/ef/{'ef' * 32}.mp4", upstream="unix:/run/own.sock"),
+        log_line(path=f"/f/12/{'12' * 32}.mp4", upstream="192.0.2.1:80"),
+    )
+    assert traffic.missed == {name.encode(), b"12" * 32}
+
+
+def test_keeps_a_bounded_number_of_missed_names() -> None:
+    traffic, _ = counted(
+        *(log_line(status="302", path=f"/f/00/{number:064x}.mp4") for number in range(MOST_MISSED + 9))
+    )
+    assert len(traffic.missed) == MOST_MISSED
+    assert traffic.requests == MOST_MISSED + 9
 
 
 @pytest.mark.parametrize(
