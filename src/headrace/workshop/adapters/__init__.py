@@ -1,0 +1,1 @@
+"""The only code of the workshop that touches processes and disks."""
