@@ -37,7 +37,7 @@ from headrace.wire.agent import (
     PlanUpdate,
 )
 from headrace.wire.codec import decode, encode
-from headrace.wire.operator import FleetView, Problem, TitleRegistration, TitleView
+from headrace.wire.operator import FORCE_HINT, FleetView, Problem, TitleRegistration, TitleView
 
 A1 = ApplianceId("a1")
 CONFIG = '[auth]\nfailures_per_minute = 5\n[urls]\norigin = "http://origin"\n'
@@ -496,7 +496,11 @@ class TestOperators:
         assert (last["kind"], last["reason"]) == ("appliance.admin-changed", "new disk")
         assert "enabled -> draining" in last["detail"]
         disable = b'{"admin_state": "disabled"}'
-        assert (await api.refused("PATCH", "/v1/appliances/a2", disable))[0] == 409
+        refused = await api.ask("PATCH", "/v1/appliances/a2", disable)
+        assert refused.status_code == 409
+        assert refused.json()["detail"] == "no other appliance serves clients" + FORCE_HINT
+        kept = await api.ask("DELETE", "/v1/appliances/a2")
+        assert (kept.status_code, kept.json()["detail"].endswith("; disable it first")) == (409, True)
         forced = b'{"admin_state": "disabled", "is_forced": true}'
         await api.ok("PATCH", "/v1/appliances/a2", forced)
         assert "forced past" in (await api.ok("GET", "/v1/events?limit=1&newest=true"))[-1]["detail"]

@@ -38,7 +38,15 @@ from headrace.fleet.model import (
 )
 from headrace.web import pages
 from headrace.wire.codec import decode, encode
-from headrace.wire.operator import ApplianceChange, ApplianceView, EventView, FleetView, Problem, TitleView
+from headrace.wire.operator import (
+    FORCE_HINT,
+    ApplianceChange,
+    ApplianceView,
+    EventView,
+    FleetView,
+    Problem,
+    TitleView,
+)
 
 TOKENS = {"read-token": "read", "operate-token": "operate"}
 GIB = 1024**3
@@ -142,7 +150,7 @@ class StandInControl:
         change = decode(ApplianceChange, await request.body())
         wanted = change.admin_state
         if wanted is AdminState.DISABLED and name == "lhr-1" and not change.is_forced:
-            detail = "lhr-1 has the last copy of 2 files; is_forced does it all the same"
+            detail = "lhr-1 has the last copy of 2 files" + FORCE_HINT
             return _problem(409, "last-copies", detail)
         if wanted is not None:
             self.change(

@@ -106,6 +106,10 @@ class ApplianceChange:
     """Also where `fleet.lifecycle.check_may_leave` refuses; kept in the record."""
 
 
+FORCE_HINT = "; to do it all the same, use --force, or is_forced in the API"
+"""The end of a refusal that an operator may overrule; the page offers a box to tick in its place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinTokenRequest:
     """POST /v1/join-tokens."""

@@ -13,7 +13,7 @@ from headrace.control.fleet_view import view_appliance
 from headrace.control.model import FleetRow
 from headrace.fleet.lifecycle import Standing, check_may_leave, check_move
 from headrace.fleet.model import AdminState, Appliance, FleetError
-from headrace.wire.operator import ApplianceChange, ApplianceView, HoldingsView
+from headrace.wire.operator import FORCE_HINT, ApplianceChange, ApplianceView, HoldingsView
 
 router = APIRouter(route_class=GuardedRoute, tags=["appliances"])
 
@@ -62,7 +62,7 @@ def change_appliance(parts: WithParts, caller: WithCaller, appliance_id: str, ch
     if wanted.admin_state is not row.appliance.admin_state:
         _check_move(wanted.appliance_id, row.appliance.admin_state, wanted.admin_state)
         if wanted.admin_state is not AdminState.ENABLED:
-            detail += _check_budget(parts, wanted.appliance_id, is_forced=change.is_forced)
+            detail += _check_budget(parts, wanted.appliance_id, is_forced=change.is_forced, hint=FORCE_HINT)
     kind = "appliance.admin-changed" if wanted.admin_state is not row.appliance.admin_state else "appliance.changed"
     happened = noted(caller, kind, f"appliance/{appliance_id}", change.reason or "operator-asked", detail)
     now_s = parts.clock.now_s()
@@ -76,7 +76,7 @@ def remove_appliance(parts: WithParts, caller: WithCaller, appliance_id: str, re
     """Forget an appliance and end its credential; what still serves is asked to leave within the failure budget."""
     check_words("reason", reason, may_be_empty=True)
     _row(parts, appliance_id)
-    _check_budget(parts, ApplianceId(appliance_id), is_forced=False)
+    _check_budget(parts, ApplianceId(appliance_id), is_forced=False, hint="; disable it first")
     happened = noted(caller, "appliance.removed", f"appliance/{appliance_id}", reason or "operator-asked")
     if not parts.store.remove_appliance(ApplianceId(appliance_id), event=happened, now_s=parts.clock.now_s()):
         raise not_found(f"appliance {appliance_id}")
@@ -122,7 +122,7 @@ def _check_move(appliance_id: ApplianceId, now: AdminState, wanted: AdminState) 
         raise Refusal(409, "illegal-move", str(error)) from None
 
 
-def _check_budget(parts: Parts, leaving: ApplianceId, *, is_forced: bool) -> str:
+def _check_budget(parts: Parts, leaving: ApplianceId, *, is_forced: bool, hint: str) -> str:
     """Ask the failure budget; gives a note for the event when it was overruled."""
     fleet = [Standing(appliance=row.appliance, health=row.health) for row in parts.store.fleet()]
     serving = frozenset(one.appliance.appliance_id for one in fleet if one.is_serving)
@@ -131,5 +131,5 @@ def _check_budget(parts: Parts, leaving: ApplianceId, *, is_forced: bool) -> str
     if verdict.may_leave:
         return ""
     if not is_forced:
-        raise Refusal(409, verdict.reason.value, f"{verdict.detail}; --force (is_forced) does it all the same")
+        raise Refusal(409, verdict.reason.value, verdict.detail + hint)
     return f", forced past: {verdict.reason} ({verdict.detail})"

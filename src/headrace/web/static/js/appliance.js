@@ -11,7 +11,7 @@ import { timePlot } from "/static/js/plots.js";
 import { adminWords, fillWords, healthWords, reasonWords } from "/static/js/words.js";
 
 // The failure budget may be overruled; the refusal says so, in the words of the API.
-const FORCE_HINT = /; is_forced does it all the same$/;
+const FORCE_HINT = /; to do it all the same, use --force, or is_forced in the API$/;
 
 const ACTIONS = {
   enabled: { verb: "Enable", says: "It may be given clients again as soon as it is healthy." },
