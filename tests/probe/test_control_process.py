@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from headrace.base.clock import SystemClock
 from headrace.base.ids import title_id
 from headrace.cli.main import main
+from headrace.control.adapters.migrate import look
 from headrace.control.adapters.store import open_store
+from headrace.control.errors import StoreError
 from headrace.control.testing import make_title, running_postgres
 from headrace.playback.adapters.disk import PullLock, SnapshotFile
 from headrace.playback.counters import Counters
@@ -193,6 +196,63 @@ def test_faults_at_start_are_named(tmp_path: Path, cli: Cli) -> None:
     assert "0002, was empty" in migrated.stderr
     broken = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (broken.returncode, "control.key" in broken.stderr, "Traceback" in broken.stderr) == (29, True, False)
+
+
+def test_check_finds_what_a_start_would_run_into_and_changes_nothing(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "net"
+    assert cli("init", str(folder), "--host", "127.0.0.1").code == 0
+    config, names = folder / "control.toml", {file.name for file in folder.iterdir()}
+
+    def check() -> Done:
+        return cli("control", "--config", str(config), "--check")
+
+    good = check()
+    assert (good.code, "headrace.db is not there yet" in good.err, "TLS: certificate" in good.err) == (0, True, True)
+    key = (folder / "control.key").read_bytes()
+    for name, body, fault in (
+        ("control.key", None, "cannot read"),
+        ("control.key", b"no key", "holds no private key"),
+        ("control.key", (folder / "ca.key").read_bytes(), "is not the key of the certificate"),
+        ("control.pem", b"no certificate", "holds no certificate"),
+        ("admin.token", b"hro_short", "holds no operator's token"),
+    ):
+        file = folder / name
+        kept = file.read_bytes()
+        file.unlink() if body is None else file.write_bytes(body)
+        said = check()
+        assert (said.code, fault in said.err, "can be used" in said.err.splitlines()[-1]) == (
+            27 if name == "admin.token" else 29,
+            True,
+            False,
+        )
+        assert key not in said.err.encode()
+        file.write_bytes(kept)
+    text = config.read_text()
+    for url, fault in (
+        ("sqlite:///control.pem/x.db", "is a file, not a folder"),
+        ("sqlite:///control.pem", "file is not a database"),
+        ("postgresql+psycopg://postgres@127.0.0.1:1/x", "check store.url and that the database runs"),
+        ("mysql://x", "is not supported"),
+    ):
+        config.write_text(text.replace("sqlite:///headrace.db", url))
+        said = check()
+        assert (said.code, fault in said.err, "Traceback" in said.err) == (28, True, False), said.err
+    config.write_text(text)
+    assert {file.name for file in folder.iterdir()} == names
+    assert cli("control", "--config", str(config), "--migrate-only").code == 0
+    assert "schema 0002, up to date" in check().err
+
+
+def test_check_on_postgresql(tmp_path: Path) -> None:
+    with running_postgres() as server:
+        url = server.new_database()
+        assert look(url).revision is None
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+            admin.execute("CREATE ROLE guest LOGIN")
+        with pytest.raises(StoreError, match="may not make tables"):
+            look(url.replace("postgres@", "guest@"))
+        open_store(url).close()
+        assert look(url).revision == look(url).newest
 
 
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, cli: Cli) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from headrace.base.clock import SystemClock
-from headrace.base.errors import UsageError
+from headrace.base.errors import HeadraceError, UsageError
 from headrace.base.logs import set_up_logging
-from headrace.cli.console import err
+from headrace.cli.console import err, fail
 from headrace.control.config import ControlConfig, beside, located_store, read_config
 
 Config = Annotated[Path, typer.Option(help="TOML settings of this control node; `headrace init` writes one.")]
@@ -26,7 +26,7 @@ def _control(
     migrate_only: Annotated[
         bool, typer.Option("--migrate-only", help="Bring the database's schema up to date and leave.")
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Check the configuration and leave.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check settings, store, TLS and tokens; leave.")] = False,
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run a control node: the API, the pages, the loops. Ends with SIGTERM or Ctrl-C.
@@ -37,7 +37,7 @@ def _control(
     """
     settings = _read(config)
     if check:
-        err.print(f"{config}: can be used")
+        _check(settings, config)
         return
     set_up_logging(log_level)
     if migrate_only:
@@ -52,6 +52,20 @@ def _read(config: Path) -> ControlConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {config}: {error}; `headrace init` writes one") from None
     return read_config(text, source=str(config))
+
+
+def _check(settings: ControlConfig, config: Path) -> None:
+    """Say what a start would find; each fault is named, the first one gives the exit code."""
+    from headrace.control.preflight import inspect_node
+
+    findings = inspect_node(settings, config, now_s=SystemClock().now_s())
+    for finding in findings:
+        if not isinstance(finding, HeadraceError):
+            err.print(f"  {finding}", soft_wrap=True)
+    codes = [fail(finding) for finding in findings if isinstance(finding, HeadraceError)]
+    if codes:
+        raise typer.Exit(codes[0])
+    err.print(f"{config}: can be used", soft_wrap=True)
 
 
 def _migrate(settings: ControlConfig, config: Path) -> None:

@@ -21,7 +21,7 @@ def take_tokens(store: Store, admin_file: Path | None, read_file: Path | None, *
         StoreError: the store cannot be asked.
     """
     for file, role, is_first in ((admin_file, Role.ADMIN, True), (read_file, Role.READ, False)):
-        secret = _read(file) if file is not None else None
+        secret = read_token_file(file) if file is not None else None
         if secret is None:
             continue
         row = TokenRow(
@@ -44,7 +44,12 @@ def take_tokens(store: Store, admin_file: Path | None, read_file: Path | None, *
             event(_log, "token_taken_over", token=secret.secret_id, role=role, file=file)
 
 
-def _read(file: Path) -> Secret | None:
+def read_token_file(file: Path) -> Secret | None:
+    """The operator's token in a file; None when there is no such file.
+
+    Raises:
+        ControlError: the file cannot be read or holds no token.
+    """
     try:
         text = file.read_text(encoding="ascii").strip()
     except FileNotFoundError:

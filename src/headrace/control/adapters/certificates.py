@@ -1,10 +1,13 @@
-"""A private certificate authority and the control plane's server certificate (EC P-256, X.509 v3)."""
+"""A private certificate authority and the control plane's server certificate (EC P-256, X.509 v3): made, and read."""
 
 import datetime
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -62,6 +65,43 @@ def make_server_certificate(ca: KeyPair, hosts: tuple[str, ...], *, now_s: float
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     return _pair(builder.sign(issuer_key, hashes.SHA256()), key)
+
+
+def check_server_files(certificate: Path, key: Path, *, now_s: float) -> datetime.datetime:
+    """Read a certificate and its key as a server would; gives the end of the certificate.
+
+    Raises:
+        CertificateError: one cannot be read, they do not fit, or the certificate is not in force at `now_s`.
+    """
+    chain, own_key = _pem(certificate, "listen.tls_certificate"), _pem(key, "listen.tls_key")
+    try:
+        first = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError:
+        raise CertificateError(f"listen.tls_certificate: {certificate} holds no certificate in PEM") from None
+    try:
+        public = serialization.load_pem_private_key(own_key, password=None).public_key()
+    except TypeError:
+        raise CertificateError(f"listen.tls_key: {key} is locked with a password: store it without one") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise CertificateError(f"listen.tls_key: {key} holds no private key in PEM") from None
+    if public != first.public_key():
+        raise CertificateError(f"listen.tls_key: {key} is not the key of the certificate {certificate}")
+    begin, end = first.not_valid_before_utc, first.not_valid_after_utc
+    if not begin.timestamp() <= now_s < end.timestamp():
+        raise CertificateError(f"listen.tls_certificate: {certificate} is valid from {begin} to {end}, not now")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise CertificateError(f"listen.tls_certificate: OpenSSL does not take {certificate}: {error}") from None
+    return end
+
+
+def _pem(file: Path, setting: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        reason = f"cannot read {file}: {error.strerror}"
+        raise CertificateError(f"{setting}: {reason}; `headrace init` makes a certificate and its key") from None
 
 
 def _certificate(

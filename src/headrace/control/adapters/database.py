@@ -16,7 +16,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as QueuePoolTimeout
 
 from headrace.control.adapters.tables import counters, events
 from headrace.control.errors import StoreError
@@ -26,13 +27,28 @@ BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write (SQLite) or for a lock or a connection (PostgreSQL)."""
 
 
+_AWAY = (OperationalError, InterfaceError, QueuePoolTimeout)
+
+
 class Database:
     """One database, for many threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_looking: bool = False) -> None:
+        """Connect later, when it is first asked.
+
+        Args:
+            is_looking: for `reading` only; a SQLite file that is not there is neither made nor opened.
+
+        Raises:
+            StoreError: the URL or the file cannot be used.
+        """
         parsed = _parse(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.file = Path(str(parsed.database)) if self.is_sqlite else None
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
+        if self.file is not None and is_looking:
+            self._durable = self._relaxed = _sqlite_reader(self.file)
+            return
         self._durable = _sqlite_engine(parsed, "FULL") if self.is_sqlite else _postgres_engine(parsed)
         self._relaxed = _sqlite_engine(parsed, "NORMAL") if self.is_sqlite else self._durable
 
@@ -125,7 +141,8 @@ def _foreign_errors() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreError(f"the store could not be asked: {type(cause).__name__}: {_first_line(cause)}") from error
+        mend = "; check store.url and that the database runs" if isinstance(error, _AWAY) else ""
+        raise StoreError(f"the store could not be asked: {type(cause).__name__}: {_first_line(cause)}{mend}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -172,6 +189,11 @@ def _sqlite_engine(url: URL, synchronous: str) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _sqlite_reader(path: Path) -> Engine:
+    name = f"{path.absolute().as_uri()}?mode=ro"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(name, uri=True, timeout=BUSY_TIMEOUT_S))
 
 
 def _make_private_file(path: Path) -> None:
