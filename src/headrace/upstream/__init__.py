@@ -1,1 +1,1 @@
-"""Upstreams that are tracked: patch queues and their reasons, measures of the cycle, reports. Pure; see docs/upstream.md."""
+"""Upstreams that are tracked: patch queues and their reasons, measures of the cycle, reports. Pure decisions."""

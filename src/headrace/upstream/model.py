@@ -1,6 +1,6 @@
 """Upstreams, patches and their reasons, and what a sync leaves behind.
 
-Values only; all are parsed at the edge (`upstream.patches`, `workshop.adapters`). Nothing here runs git or reads a disk.
+Values only; all are parsed at the edge (`upstream.patches`, `workshop.adapters`). Nothing here runs git or reads disks.
 """
 
 import re
@@ -68,7 +68,10 @@ class Hunk:
     number: int
     """From 1, within the file."""
     old_start: int
-    """Line of the file before the patch."""
+    """First line in the file before the patch, from 1."""
+    new_start: int
+    """First line in the file after the patch, from 1."""
+    new_lines: int
     line_no: int
     """Line of the `@@` in the patch file, from 1."""
     header: str

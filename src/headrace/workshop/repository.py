@@ -1,0 +1,281 @@
+"""A bare mirror of an upstream and what it answers: heads, ranges, ancestry, patch-ids, source trees.
+
+No call walks the whole history: ranges are `old..new`, ancestry is `merge-base`. Where the server allows it the mirror
+holds no file contents until they are asked for (partial clone), so some calls may use the network. Never changes a
+branch: the only refs are ours, under `refs/headrace/`.
+"""
+
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.base.clock import Clock
+from headrace.upstream.model import CommitId, Landed, PatchId, commit_id, show_url
+from headrace.upstream.queue import UpstreamCommit
+from headrace.wire.files import write_atomic
+from headrace.workshop.adapters.git import LOCAL_TIMEOUT_S, NETWORK_TIMEOUT_S, Git
+from headrace.workshop.errors import RepositoryError
+
+ASK_TIMEOUT_S = 60.0
+"""To ask a server for its branches."""
+FETCHED = "refs/headrace/fetched"
+CANDIDATES = "refs/headrace/candidates"
+
+_PARTIAL = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": "blob:none"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitFacts:
+    """What a commit says of itself."""
+
+    commit: CommitId
+    parents: tuple[CommitId, ...]
+    tree: CommitId
+    author: str
+    """As `Name <address>`."""
+    committed_at_s: float
+    subject: str
+
+
+def ask_remote(url: str, branch: str | None) -> tuple[str, CommitId]:
+    """The branch (the default one for None) and its head, without fetching anything.
+
+    Raises:
+        RepositoryError: unreachable, no repository, empty, or no such branch.
+    """
+    check_url(url)
+    heads: dict[str, CommitId] = {}
+    default = ""
+    for line in Git(url=url).run("ls-remote", "--symref", "origin", timeout_s=ASK_TIMEOUT_S).lines:
+        value, _, name = line.partition("\t")
+        if value.startswith("ref: ") and name == "HEAD":
+            default = value[len("ref: refs/heads/") :]
+        elif name.startswith("refs/heads/"):
+            heads[name[len("refs/heads/") :]] = commit_id(value)
+    if not heads:
+        raise RepositoryError(f"{show_url(url)} is an empty repository: it has no branch to follow")
+    wanted = branch or default
+    if wanted not in heads:
+        some = ", ".join(sorted(heads)[:8]) + (", ..." if len(heads) > 8 else "")
+        missing = f"has no branch {wanted!r}" if wanted else "has no default branch; name one with --branch"
+        raise RepositoryError(f"{show_url(url)} {missing}; it has {some}")
+    return wanted, heads[wanted]
+
+
+def check_url(url: str) -> None:
+    """Refuse what git would take for an option or a command.
+
+    Raises:
+        RepositoryError: no URL or path.
+    """
+    if not url.strip() or url.startswith("-") or "::" in url.split("/")[0] or not url.isprintable():
+        raise RepositoryError(f"{show_url(url)!r} is neither the URL nor the path of a git repository")
+
+
+def is_remote(url: str) -> bool:
+    """Whether the URL leads through a transport (then a partial clone is asked for) rather than to a folder."""
+    return re.match(r"[a-z][a-z0-9+.-]*://|[^/]+:", url, re.IGNORECASE) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A bare repository on this disk that follows one upstream."""
+
+    folder: Path
+    url: str
+
+    def git(self, **places: Path) -> Git:
+        """The program, bound to this mirror."""
+        return Git(**{"git_dir": self.folder, **places}, url=self.url, settings=_PARTIAL if is_remote(self.url) else {})
+
+    def create(self) -> None:
+        """Make it if it is not there; whole or not at all."""
+        if self.folder.exists():
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        new = self.folder.with_name(f".{self.folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        Git().run("init", "--quiet", "--bare", "--template=", "--initial-branch=none", str(new))
+        new.rename(self.folder)
+
+    def clean(self) -> None:
+        """Remove what a killed git left behind. Only for the holder of the upstream's lock."""
+        for pattern in ("*.lock", "refs/headrace/**/*.lock", "objects/pack/tmp_*"):
+            for left in self.folder.glob(pattern):
+                left.unlink(missing_ok=True)
+        if self.folder.exists():
+            self.git().run("worktree", "prune", "--expire=now")
+
+    def fetch(self, branch: str, *, watch: Callable[[str], None], clock: Clock) -> CommitId:
+        """Fetch the branch; its head. The heads that were there stay.
+
+        Raises:
+            RepositoryError: unreachable, no repository, empty, or no such branch.
+        """
+        filters = ("--filter=blob:none",) if is_remote(self.url) else ()
+        try:
+            self.git().run_watched(
+                *("fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
+                *(*filters, "origin", f"+refs/heads/{branch}:{FETCHED}"),
+                watch=watch,
+                clock=clock,
+            )
+        except RepositoryError as error:
+            if "couldn't find remote ref" in str(error):
+                ask_remote(self.url, branch)  # says whether it is empty, and which branches there are
+            raise
+        return self.resolve(FETCHED)
+
+    def resolve(self, revision: str) -> CommitId:
+        """The commit that a revision names.
+
+        Raises:
+            RepositoryError: there is none.
+        """
+        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        found = self.git().run(*words, may_fail=(1, 128))
+        if found.code:
+            raise RepositoryError(f"{revision[:80]!r} is no commit of {show_url(self.url)}; sync, or look at its name")
+        return commit_id(found.text)
+
+    def facts(self, commits: Iterable[CommitId]) -> tuple[CommitFacts, ...]:
+        """What commits say of themselves, in the order given."""
+        return self._log("--no-walk=unsorted", *commits)
+
+    def between(self, old: CommitId, new: CommitId, *, is_first_parent: bool = False) -> tuple[CommitFacts, ...]:
+        """The commits of `old..new`, oldest first, parents before children; for bisection and for `release where`."""
+        first_parent = ("--first-parent",) if is_first_parent else ()
+        return self._log("--topo-order", "--reverse", *first_parent, f"{old}..{new}")
+
+    def count(self, old: CommitId, new: CommitId) -> int:
+        """How many commits `new` has that `old` has not."""
+        return int(self.git().run("rev-list", "--count", f"{old}..{new}").text)
+
+    def is_ancestor(self, old: CommitId, new: CommitId) -> bool:
+        """Whether `new` holds `old` (a commit holds itself)."""
+        return self.git().run("merge-base", "--is-ancestor", old, new, may_fail=(1,)).code == 0
+
+    def fork_point(self, one: CommitId, other: CommitId) -> CommitId | None:
+        """The newest commit that both hold; None when they have nothing in common."""
+        found = self.git().run("merge-base", one, other, may_fail=(1,))
+        return commit_id(found.lines[0]) if found.code == 0 else None
+
+    def back(self, commit: CommitId, steps: int) -> CommitId | None:
+        """The commit `steps` first parents before (the first one where history is shorter, None for the first itself)."""
+        seen = self.git().run("rev-list", "--first-parent", f"--max-count={steps + 1}", commit).lines
+        return commit_id(seen[-1]) if len(seen) > 1 else None
+
+    def touching(self, old: CommitId, new: CommitId, paths: Sequence[str]) -> tuple[UpstreamCommit, ...]:
+        """Commits of `old..new`, without merges, that touch one of `paths`, newest first, each with all it touches."""
+        if not paths:
+            return ()
+        said = self.git().run(
+            *("log", "--no-merges", "--full-diff", "--name-only", "--no-renames", "-z", "--format=%x00%x00%H%x00%s"),
+            *(f"{old}..{new}", "--", *(f":(literal,top){path}" for path in paths)),
+        )
+        return tuple(_read_touching(said.text.split("\0")))
+
+    def patch_ids(self, commits: Sequence[CommitId]) -> dict[CommitId, PatchId]:
+        """The stable patch-id of each commit's change; a commit without a text change has none."""
+        if not commits:
+            return {}
+        diffs = self.git().run(
+            *("diff-tree", "--stdin", "-p", "-M", "--root", "--no-ext-diff", "--no-textconv"),
+            stdin="".join(f"{commit}\n" for commit in commits).encode(),
+            timeout_s=NETWORK_TIMEOUT_S,
+        )
+        pairs = (line.split() for line in self._patch_id(diffs.out))
+        return {commit_id(commit): PatchId(patch_id) for patch_id, commit in pairs}
+
+    def patch_id_of(self, body: bytes) -> PatchId | None:
+        """The stable patch-id of a patch file."""
+        lines = self._patch_id(body)
+        return PatchId(lines[0].split()[0]) if lines else None
+
+    def landed(self, old: CommitId | None, new: CommitId) -> Landed:
+        """When the commits of `old..new` landed on the branch; without `old` the head alone counts."""
+        span = (f"{old}..{new}",) if old else ("--max-count=1", new)
+        moments = self.git().run("log", "--first-parent", "--format=%ct", *span).lines
+        moments = moments or self.git().run("log", "--max-count=1", "--format=%ct", new).lines
+        seconds = sorted(float(moment) for moment in moments)
+        return Landed(
+            count=self.count(old, new) if old else 1,
+            oldest_s=seconds[0],
+            median_s=statistics.median(seconds),
+            newest_s=seconds[-1],
+        )
+
+    def keep(self, commit: CommitId) -> None:
+        """Hold a candidate commit, so that tidying never removes it."""
+        self.git().run("update-ref", f"{CANDIDATES}/{commit}", commit)
+
+    def let_go(self, keep: Iterable[CommitId]) -> None:
+        """Release all held candidate commits but these."""
+        wanted = set(keep)
+        held = self.git().run("for-each-ref", "--format=%(refname:lstrip=3)", CANDIDATES).lines
+        gone = "".join(f"delete {CANDIDATES}/{name}\n" for name in held if name not in wanted)
+        if gone:
+            self.git().run("update-ref", "--stdin", stdin=gone.encode())
+
+    def check_out(self, commit: CommitId, folder: Path) -> CommitId:
+        """Make the tracked files in `folder` those of `commit`, touching only files that differ; the source tree's name.
+
+        Other files (a build's) stay, and so do the times of unchanged files: an incremental build works. The index lies
+        beside the folder (`.<name>.index`), nothing of git in it. Killed half-way, the next call starts afresh.
+
+        Raises:
+            RepositoryError: no such commit, the disk is full, or `folder` is not ours.
+        """
+        index, working, ours = (folder.with_name(f".{folder.name}.{kind}") for kind in ("index", "working", "checkout"))
+        if index.exists() and folder.is_dir():
+            index.rename(working)
+        else:
+            if folder.exists() and not ours.exists() and any(folder.iterdir()):
+                raise RepositoryError(f"{folder} holds files that Headrace did not check out; name an empty folder")
+            write_atomic(ours, b"")
+            working.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        git = self.git(work_tree=folder, index=working)
+        git.run("read-tree", "--reset", "-u", commit, timeout_s=NETWORK_TIMEOUT_S)
+        # Somebody may have changed a tracked file; what still has its old times is skipped.
+        git.run("checkout-index", "--all", "--force", "--index", timeout_s=LOCAL_TIMEOUT_S)
+        working.rename(index)
+        return self.facts([commit])[0].tree
+
+    def _log(self, *words: str) -> tuple[CommitFacts, ...]:
+        said = self.git().run("log", "-z", "--format=%H%x00%P%x00%T%x00%an <%ae>%x00%ct%x00%s", *words, "--").text
+        fields = said.split("\0")
+        return tuple(
+            CommitFacts(
+                commit=commit_id(fields[at]),
+                parents=tuple(commit_id(parent) for parent in fields[at + 1].split()),
+                tree=commit_id(fields[at + 2]),
+                author=fields[at + 3],
+                committed_at_s=float(fields[at + 4]),
+                subject=fields[at + 5],
+            )
+            for at in range(0, len(fields) - 5, 6)
+        )
+
+    def _patch_id(self, diffs: bytes) -> tuple[str, ...]:
+        return self.git().run("patch-id", "--stable", stdin=diffs).lines
+
+
+def _read_touching(tokens: Sequence[str]) -> Iterator[UpstreamCommit]:
+    """Records of `log -z`: empty, empty, commit, subject, then the names, the first after a line feed."""
+    at = 0
+    while at < len(tokens):
+        if not tokens[at]:
+            at += 1
+            continue
+        end = at + 2
+        while end < len(tokens) and tokens[end]:
+            end += 1
+        paths = [name.removeprefix("\n") for name in tokens[at + 2 : end]]
+        paths = sorted(name for name in paths if name)
+        yield UpstreamCommit(commit=commit_id(tokens[at]), subject=tokens[at + 1], paths=tuple(paths))
+        at = end
