@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from headrace.playback.keeper import Keeper
 from headrace.wire.client import open_client
 from headrace.wire.codec import encode
 from headrace.wire.operator import TitleRegistration
+from headrace.wire.snapshot import unpack_snapshot
 
 HEADRACE = [sys.executable, "-c", "from headrace.cli.main import main; main()"]
 
@@ -290,6 +291,93 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, cli: Cli) -> None:
             one["subject"] for one in client.get("/v1/events?limit=1000").json() if one["kind"] == "title.published"
         ]
         assert sorted(published) == sorted(f"title/{name}" for name in titles)
+
+
+class Writers:
+    """Three clients that register titles until the block ends, and what they were answered."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(part,)) for part in range(3)]
+        self.acknowledged: list[str] = []
+        self.refusals: list[httpx.Response] = []
+
+    def __enter__(self) -> "Writers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def wait_for(self, more: int) -> None:
+        """Until so many more titles are acknowledged."""
+        wanted = len(self.acknowledged) + more
+        wait_until(lambda: len(self.acknowledged) >= wanted, self._node)
+
+    def _write(self, part: int) -> None:
+        with self._node.client() as client:
+            for number in range(10_000):
+                if self._is_over.wait(0.05):
+                    return
+                answer = register(client, f"t{part}-{number}")
+                if answer.status_code == 200:
+                    self.acknowledged.append(f"t{part}-{number}")
+                else:
+                    self.refusals.append(answer)
+
+
+def wait_until(is_so: Callable[[], bool], node: Node) -> None:
+    ends_s = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < ends_s, node.log.read_text()
+        time.sleep(0.05)
+
+
+AWAY = (503, "store-unavailable", "2")
+
+
+def refusal_of(answer: httpx.Response) -> tuple[int, str, str]:
+    return answer.status_code, answer.json()["code"], answer.headers["retry-after"]
+
+
+def test_a_postgresql_that_crashes_and_comes_back(tmp_path: Path, cli: Cli) -> None:
+    """Refusals are clear, the log says it once, the node recovers by itself and nothing acknowledged is lost."""
+    assert cli("init", str(tmp_path), "--host", "127.0.0.1").code == 0
+    with ExitStack() as stack:
+        server = stack.enter_context(running_postgres())
+        node = stack.enter_context(running(tmp_path, store=server.new_database()))
+        client, other = (stack.enter_context(node.client()) for _ in range(2))
+        messages = events_of(stack.enter_context(other.stream("GET", "/v1/stream")))
+        assert next(messages)[0] == "fleet"
+        with Writers(node) as writers:
+            for outage in (1, 2):
+                writers.wait_for(10)
+                server.stop()
+                time.sleep(2)
+                assert refusal_of(client.get("/v1/fleet")) == AWAY
+                assert client.get("/healthz").status_code == 503
+                server.start()
+                writers.wait_for(10)
+                wait_until(lambda outage=outage: node.log.read_text().count("store_back") == outage, node)  # type: ignore[misc]
+        assert {refusal_of(answer) for answer in writers.refusals} == {AWAY}
+        assert client.get("/healthz").status_code == 200
+        titles = {one["title"]["title_id"] for one in client.get("/v1/titles?limit=10000").json()}
+        assert set(writers.acknowledged) <= titles
+        followed: set[str] = set()
+        while not {f"title/{name}" for name in titles} <= followed:
+            followed |= {value["subject"] for kind, value in [next(messages)] if kind == "event"}
+        wait_until(lambda: titles == _steered(client), node)
+        text = node.log.read_text()
+        assert (text.count("store_away"), text.count("store_back"), text.count("Traceback")) == (2, 2, 0)
+        assert [line for line in text.splitlines() if " ERROR " in line and "store_away" not in line] == []
+
+
+def _steered(client: httpx.Client) -> set[str]:
+    return {one.title.title_id for one in unpack_snapshot(client.get("/v1/snapshot").content).titles}
 
 
 def test_two_nodes_on_one_postgresql(tmp_path: Path, cli: Cli) -> None:

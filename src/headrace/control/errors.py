@@ -15,6 +15,10 @@ class StoreError(ControlError):
     exit_code = 28
 
 
+class StoreAwayError(StoreError):
+    """The store does not answer, or cannot do its work now; the log says so once. It may be asked again."""
+
+
 class CertificateError(ControlError):
     """A certificate or key cannot be made or read."""
 

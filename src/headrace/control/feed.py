@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from headrace.base.clock import Clock
-from headrace.control.errors import StoreError
+from headrace.control.errors import StoreAwayError, StoreError
 from headrace.control.ports import Store
 from headrace.wire.codec import encode
 from headrace.wire.operator import EventView, FleetView
@@ -61,6 +61,8 @@ class Feed:
                 await self._wanted.wait()
             try:
                 told = await self._turn(told)
+            except StoreAwayError:  # the store's adapter has logged it
+                self.failures += 1
             except Exception:
                 self.failures += 1
                 _log.exception("turn_failed loop=feed failures=%d", self.failures)

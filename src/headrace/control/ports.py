@@ -2,8 +2,9 @@
 
 Calls block: loops and the API run them in threads (`asyncio.to_thread`, FastAPI's thread pool). Every call is one
 transaction. Where a call names an expected version, digest or holder it is a compare-and-set: *lost the race* is a
-result (False, None or an enum member), *could not ask* is a StoreError and then nothing was changed. An event given
-with a change is committed with it or not at all.
+result (False, None or an enum member), *could not ask* is a StoreError and then nothing was changed (unless the
+connection broke in the middle of a commit: then nobody knows, and asking again tells). An event given with a change is
+committed with it or not at all.
 """
 
 from collections.abc import Mapping, Sequence

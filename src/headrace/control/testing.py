@@ -71,11 +71,29 @@ def make_set(numbers: range | tuple[int, ...], *, total_bytes: int = 0) -> Store
 
 
 class Postgres:
-    """A running server; each test asks for a database of its own."""
+    """A server on a socket in its folder; each test asks for a database of its own."""
 
-    def __init__(self, socket_folder: Path) -> None:
-        self._folder = socket_folder
+    def __init__(self, folder: Path, programs: Path, common: dict[str, Any]) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._common = common
+        self._server: subprocess.Popen[bytes] | None = None
         self._made = 0
+
+    def start(self) -> None:
+        """Start on the data that is there, and wait until it answers."""
+        settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self._folder}", "-c", "fsync=off"]
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), *settings]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(command, stderr=log, stdout=log, **self._common)
+        _wait_until_ready(self._folder, self._server)
+
+    def stop(self) -> None:
+        """End at once, as in a crash: connections break, the next start recovers from the write-ahead log."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGQUIT)
+            self._server.wait(30)
+            self._server = None
 
     def new_database(self) -> str:
         """Create an empty database and give its URL."""
@@ -105,15 +123,12 @@ def running_postgres() -> Iterator[Postgres]:
         initdb = [str(programs / "initdb"), f"--pgdata={data}", "--username=postgres", "--auth=trust", "--no-sync"]
         initdb += ["--locale=C", "--encoding=UTF8"]
         subprocess.run(initdb, check=True, timeout=60, capture_output=True, **common)
-        with (folder / "log").open("wb") as log:
-            settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
-            server = subprocess.Popen([programs / "postgres", "-D", data, *settings], stderr=log, stdout=log, **common)
+        server = Postgres(folder, programs, common)
         try:
-            _wait_until_ready(folder, server)
-            yield Postgres(folder)
+            server.start()
+            yield server
         finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(30)
+            server.stop()
     finally:
         shutil.rmtree(folder)
 

@@ -16,18 +16,21 @@ from typing import Any, cast
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as QueuePoolTimeout
 
+from headrace.base.clock import SystemClock
+from headrace.control.adapters.outage import Outage
 from headrace.control.adapters.tables import counters, events
-from headrace.control.errors import StoreError
+from headrace.control.errors import StoreAwayError, StoreError
 from headrace.control.model import NewEvent
 
 BUSY_TIMEOUT_S = 10
 """How long a write waits for another process's write (SQLite) or for a lock or a connection (PostgreSQL)."""
 
 
-_AWAY = (OperationalError, InterfaceError, QueuePoolTimeout)
+_AWAY = (OperationalError, InterfaceError, InternalError, QueuePoolTimeout)
+"""No connection, no room, no lock in time, a standby: nothing that asking otherwise would mend."""
 
 
 class Database:
@@ -44,6 +47,7 @@ class Database:
         """
         parsed = _parse(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._outage = Outage(SystemClock())
         self.file = Path(str(parsed.database)) if self.is_sqlite else None
         self._write_lock = threading.Lock() if self.is_sqlite else nullcontext()
         if self.file is not None and is_looking:
@@ -55,19 +59,33 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads: one consistent view on SQLite, statement by statement on PostgreSQL."""
-        with _foreign_errors(), self._durable.connect() as connection, connection.begin():
+        with self._asking(), self._durable.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Iterator[Connection]:
         """A write transaction. `is_durable` False: a power cut (not a kill) may lose the last ones."""
         engine = self._durable if is_durable else self._relaxed
-        with _foreign_errors(), self._write_lock, engine.connect() as plain:
+        with self._asking(), self._write_lock, engine.connect() as plain:
             connection = plain.execution_options(headrace_writes=True)
             with connection.begin():
                 if not is_durable and not self.is_sqlite:
                     connection.execute(text("SET LOCAL synchronous_commit TO off"))
                 yield connection
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            words = f"{type(cause).__name__}: {_first_line(cause)}"
+            if not isinstance(error, _AWAY):
+                raise StoreError(f"the store could not be asked: {words}") from error
+            self._outage.note_failure(words)
+            mend = "check store.url and that the database runs"
+            raise StoreAwayError(f"the store could not be asked: {words}; {mend}") from error
+        self._outage.note_answer()
 
     def close(self) -> None:
         """Close all connections; leaves SQLite's write-ahead log folded in."""
@@ -133,16 +151,6 @@ def write_events(connection: Connection, new: Sequence[NewEvent], now_s: float) 
     ]
     connection.execute(events.insert(), rows)
     return last_id
-
-
-@contextmanager
-def _foreign_errors() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        mend = "; check store.url and that the database runs" if isinstance(error, _AWAY) else ""
-        raise StoreError(f"the store could not be asked: {type(cause).__name__}: {_first_line(cause)}{mend}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from headrace.base.errors import HeadraceError, UsageError
 from headrace.base.logs import event
 from headrace.catalog.model import CatalogError
-from headrace.control.errors import StoreError
+from headrace.control.errors import StoreAwayError, StoreError
 from headrace.fleet.model import FleetError
 from headrace.wire.codec import encode
 from headrace.wire.errors import MalformedError
@@ -69,7 +69,8 @@ async def _handle(request: Request, error: Exception) -> Response:
     refusal = _as_refusal(error)
     if refusal.status >= 500:
         fields: dict[str, Any] = {"method": request.method, "path": request.url.path, "code": refusal.code}
-        event(_log, "request_failed", level=logging.ERROR, **fields, error=f"{type(error).__name__}: {error}")
+        level = logging.DEBUG if isinstance(error, StoreAwayError) else logging.ERROR  # that one is logged already
+        event(_log, "request_failed", level=level, **fields, error=f"{type(error).__name__}: {error}")
     return problem_response(refusal)
 
 

@@ -12,7 +12,7 @@ from headrace.base.clock import Clock
 from headrace.base.logs import event
 from headrace.base.rng import Rng
 from headrace.base.tasks import Tasks, run_every
-from headrace.control.errors import StoreError
+from headrace.control.errors import StoreAwayError, StoreError
 from headrace.control.loops.adapters.http_probe import open_probe_client
 from headrace.control.loops.concluding import Probes
 from headrace.control.loops.deciding import Decider
@@ -86,6 +86,9 @@ class _Turner:
         started_s = self._clock.monotonic_s()
         try:
             fleet = await asyncio.to_thread(self._turn)
+        except StoreAwayError:  # the store's adapter has logged it
+            self._state.failed_turns += 1
+            return
         except Exception:
             self._state.failed_turns += 1
             raise
