@@ -197,10 +197,10 @@ async def test_a_lost_ledger_costs_a_verification_and_no_fetch(bed: StoreBed) ->
         (bed.state / name).unlink(missing_ok=True)
     await bed.open()
     assert not bed.store.held()
-    assert bed.served(FILE) is None
     async with Tasks() as tasks:
         tasks.spawn("watch", bed.store.watch())
         await until(lambda: bed.store.in_doubt() is not None, "the file is found")
+    assert bed.served(FILE) is None
     doubtful = bed.store.in_doubt()
     assert doubtful
     assert await bed.store.verify(doubtful, lambda size: None)
@@ -335,10 +335,34 @@ async def test_links_are_mended_at_start(bed: StoreBed) -> None:
     shutil.rmtree(bed.state / "serve")
     stray = file_of(9, b"stray")
     (bed.state / "serve" / "f" / stray.sha256[:2]).mkdir(parents=True)
-    (bed.state / "serve" / "f" / stray.sha256[:2] / f"{stray.sha256}.{FileSuffix.MP4}").symlink_to("/etc/passwd")
+    link = bed.state / "serve" / "f" / stray.sha256[:2] / f"{stray.sha256}.{FileSuffix.MP4}"
+    link.symlink_to("/etc/passwd")
     await bed.open()
-    assert bed.served(FILE) == BODY
-    assert bed.served(stray) is None
+    async with Tasks() as tasks:
+        tasks.spawn("watch", bed.store.watch())
+        await until(lambda: bed.served(FILE) == BODY and not link.is_symlink(), "the links are as they should be")
+
+
+async def test_links_to_a_disk_that_is_away_at_the_start_are_kept(tmp_path: Path) -> None:
+    bed = StoreBed(tmp_path / "state", [tmp_path / "d0"])
+    await bed.open()
+    await bed.put(FILE, BODY)
+    bed.close()
+    (tmp_path / "d0").rename(tmp_path / "aside")
+    await bed.open()
+    link = bed.state / "serve" / content_path(FILE.sha256, FILE.suffix)[1:]
+    before = link.lstat()
+    try:
+        async with Tasks() as tasks:
+            tasks.spawn("watch", bed.store.watch())
+            await asyncio.sleep(0.3)
+            assert not bed.store.held()
+            (tmp_path / "aside").rename(tmp_path / "d0")
+            await until(bed.store.held, "the disk is back")
+        assert bed.served(FILE) == BODY
+        assert link.lstat().st_ino == before.st_ino, "with 100,000 files it would take long to make them again"
+    finally:
+        bed.close()
 
 
 def mount_tmpfs(folder: Path) -> None:

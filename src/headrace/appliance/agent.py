@@ -19,7 +19,7 @@ from headrace.appliance.errors import ApplianceError, JoinRefusedError
 from headrace.appliance.fill import Filler
 from headrace.appliance.plan import FillPlan, PlanPages, apply_pages
 from headrace.appliance.ports import AgentStatus, LoadSource, WebServer
-from headrace.appliance.reconcile import Exchanges, Held, InForce
+from headrace.appliance.reconcile import Exchanges, Held, InForce, held_of
 from headrace.appliance.transfer import Transfers
 from headrace.appliance.verify import Verifier
 from headrace.base.clock import Clock
@@ -79,20 +79,15 @@ class Agent:
             JoinRefusedError: it was never enrolled and cannot be.
         """
         parts = self._parts
-        # A start makes up to 400,000 objects that all last: collecting among them would cost a quarter of its time.
-        gc.disable()
-        await parts.store.open()
         await self._resume()
-        gc.freeze()
-        gc.enable()
         async with Tasks() as tasks:
             try:
+                tasks.spawn("exchange", self._exchange_for_ever())
                 tasks.spawn("web", parts.web.run())
                 tasks.spawn("disks", parts.store.watch())
                 tasks.spawn("fill", parts.filler.run())
                 tasks.spawn("verify", parts.verifier.run())
                 tasks.spawn("missed", parts.verifier.look_for_missed())
-                tasks.spawn("exchange", self._exchange_for_ever())
                 await tasks.until_first_failure()
             finally:
                 parts.verifier.stop()
@@ -125,23 +120,40 @@ class Agent:
         return self._plan.by_sha256.get(sha256)
 
     async def _resume(self) -> None:
-        desired = self._parts.ledger.desired()
-        if desired is None:
-            await self._parts.web.point(origin_url="", redirect_url="")
-        else:
-            await self._use_desired(desired)
-        plan = await asyncio.to_thread(self._parts.ledger.plan)
-        if plan.version:
-            self._plan = plan
-            self._parts.filler.use_plan(plan)
+        """Go on where the last agent was: serving at once, then with what is known of files and plan.
+
+        The links that are served outlived the last agent as an nginx may have; the store puts right what is wrong
+        among them while nginx starts.
+        """
+        parts = self._parts
+        desired = parts.ledger.desired()
+        async with Tasks() as tasks:
+            serving = tasks.spawn("resume-web", self._resume_web(desired))
+            # A start makes up to 400,000 objects that all last: collecting among them would cost a quarter of its time.
+            gc.disable()
+            await parts.store.open()
+            plan = await asyncio.to_thread(parts.ledger.plan)
+            if plan.version:
+                self._plan = plan
+                parts.filler.use_plan(plan)
+            held_files = len(self._held_now().files)
+            gc.freeze()
+            gc.enable()
+            await serving
         event(
             _log,
             "resumed",
             plan=plan.version,
             files=len(plan.files),
-            held=len(self._held_now().files),
+            held=held_files,
             desired=desired.version if desired else 0,
         )
+
+    async def _resume_web(self, desired: DesiredState | None) -> None:
+        if desired is None:
+            await self._parts.web.point(origin_url="", redirect_url="")
+        else:
+            await self._use_desired(desired)
 
     async def _exchange_for_ever(self) -> None:
         clock, rng = self._parts.clock, self._parts.rng
@@ -228,15 +240,12 @@ class Agent:
         )
 
     def _held_now(self) -> Held:
-        """What of the plan is held; walks the plan only when something changed."""
+        """What of the plan is held; looked up only when something changed."""
         store = self._parts.store
         if self._held_of is not None and self._held_of[0] is self._plan and self._held_of[1] == store.changes:
             return self._held
         self._held_of = (self._plan, store.changes)
-        names = store.held()
-        files = FileSet(number for number, file in self._plan.files.items() if file.sha256 in names)
-        total_bytes = sum(file.size_bytes for name, file in self._plan.by_sha256.items() if name in names)
-        self._held = Held(files=files, digest=files.digest(), total_bytes=total_bytes)
+        self._held = held_of(self._plan, store.held())
         return self._held
 
     def _report(self, held: Held) -> ApplianceReport:

@@ -28,6 +28,8 @@ class FillPlan:
     digest: str = ""
     files: dict[FileNo, CatalogFile] = field(default_factory=dict)
     """Never changed after it is made."""
+    numbers: FileSet = field(default_factory=FileSet)
+    """The keys of `files`."""
     by_sha256: dict[Sha256, CatalogFile] = field(default_factory=dict)
     total_bytes: int = 0
 
@@ -35,10 +37,12 @@ class FillPlan:
 def make_plan(version: int, files: dict[FileNo, CatalogFile]) -> FillPlan:
     """A plan of `files`, with its digest and sums."""
     by_sha256 = {file.sha256: file for file in files.values()}
+    numbers = FileSet(files)
     return FillPlan(
         version=version,
-        digest=FileSet(files).digest(),
+        digest=numbers.digest(),
         files=files,
+        numbers=numbers,
         by_sha256=by_sha256,
         total_bytes=sum(file.size_bytes for file in by_sha256.values()),
     )

@@ -5,9 +5,11 @@ the whole set goes next. An answer counts only when it echoes the newest request
 """
 
 from collections import OrderedDict
+from collections.abc import Set
 from dataclasses import dataclass
 
-from headrace.base.ids import ApplianceId
+from headrace.appliance.plan import FillPlan
+from headrace.base.ids import ApplianceId, Sha256
 from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import ApplianceReport
 from headrace.wire.agent import DesiredState, ExchangeAnswer, ExchangeRequest, HoldingsReport, PlanUpdate
@@ -22,6 +24,15 @@ class Held:
     files: FileSet
     digest: str
     total_bytes: int
+
+
+def held_of(plan: FillPlan, names: Set[Sha256]) -> Held:
+    """What of `plan` is among the held `names`. Holding all of it is the rule, and costs no walk over the files."""
+    if plan.by_sha256.keys() <= names:
+        return Held(files=plan.numbers, digest=plan.numbers.digest(), total_bytes=plan.total_bytes)
+    files = FileSet([number for number, file in plan.files.items() if file.sha256 in names])
+    total_bytes = sum([file.size_bytes for name, file in plan.by_sha256.items() if name in names])
+    return Held(files=files, digest=files.digest(), total_bytes=total_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,12 @@ anew; then the files are verified again before they count. Credentials are not k
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.appliance.errors import StateError
 from headrace.appliance.plan import FillPlan, make_plan
@@ -21,6 +22,7 @@ from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 
 _FORMAT = 1
+_SUFFIXES = {suffix.value: suffix for suffix in FileSuffix}
 _TABLES = """
 CREATE TABLE holding (
     sha256 TEXT PRIMARY KEY, suffix TEXT, size_bytes INTEGER, disk_id TEXT, verified_s REAL
@@ -32,9 +34,8 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """A whole file on one disk."""
+class Holding(NamedTuple):
+    """A whole file on one disk. A tuple, because a start makes 100,000 of them: a third of the time of a dataclass."""
 
     sha256: Sha256
     suffix: FileSuffix
@@ -70,10 +71,9 @@ class Ledger:
     def holdings(self) -> list[Holding]:
         """All files that were on any disk when last seen."""
         with self._reading("SELECT sha256, suffix, size_bytes, disk_id, verified_s FROM holding") as rows:
-            suffixes = {suffix.value: suffix for suffix in FileSuffix}
             return [
-                Holding(sha256=row[0], suffix=suffixes[row[1]], size_bytes=row[2], disk_id=row[3], verified_s=row[4])
-                for row in rows
+                Holding(name, _SUFFIXES[suffix], size_bytes, disk_id, verified_s)
+                for name, suffix, size_bytes, disk_id, verified_s in rows
             ]
 
     def keep(self, holdings: Iterable[Holding]) -> None:
@@ -93,18 +93,7 @@ class Ledger:
         if version is None:
             return FillPlan()
         with self._reading("SELECT file_no, sha256, size_bytes, suffix, title_id, rendition_id FROM plan") as rows:
-            suffixes = {suffix.value: suffix for suffix in FileSuffix}
-            files = {
-                FileNo(row[0]): CatalogFile(
-                    file_no=FileNo(row[0]),
-                    sha256=Sha256(row[1]),
-                    size_bytes=row[2],
-                    suffix=suffixes[row[3]],
-                    title_id=TitleId(row[4]),
-                    rendition_id=RenditionId(row[5]),
-                )
-                for row in rows
-            }
+            files = _make_files(rows)
         return make_plan(int(version), files)
 
     def replace_plan(self, old: FillPlan, new: FillPlan) -> None:
@@ -179,6 +168,28 @@ class Ledger:
             db.close()
             raise
         return db
+
+
+def _make_files(rows: list[tuple[Any, ...]]) -> dict[FileNo, CatalogFile]:
+    """What `replace_plan` wrote, by number.
+
+    Column by column, without a call of the class for each of 100,000 rows: that is a third of the time of a start.
+    """
+    if not rows:
+        return {}
+    numbers, names, sizes, suffixes, titles, renditions = zip(*rows, strict=True)
+    columns = {
+        "file_no": numbers,
+        "sha256": names,
+        "size_bytes": sizes,
+        "suffix": map(_SUFFIXES.__getitem__, suffixes),
+        "title_id": titles,
+        "rendition_id": renditions,
+    }
+    files = list(map(object.__new__, repeat(CatalogFile, len(rows))))
+    for name, column in columns.items():
+        deque(map(getattr(CatalogFile, name).__set__, files, column), maxlen=0)
+    return dict(zip(numbers, files, strict=True))
 
 
 def read_titles(path: Path) -> dict[Sha256, tuple[TitleId, RenditionId]]:

@@ -4,7 +4,7 @@
     disk/<disk id>          -> /the/folder/of/that/disk
 
 A file appears by one rename and goes by one unlink; a disk goes, with all its files, by one unlink (decision 0006).
-Links are not synced: they are compared with the ledger at each start.
+Links are not synced: they are compared with what is held after each start.
 """
 
 import os
@@ -67,22 +67,32 @@ class ServeTree:
             self._path(name, suffix).unlink(missing_ok=True)
         self._shown.pop(name, None)
 
-    def match(self, holdings: Mapping[Sha256, Holding]) -> int:
-        """Make the links of exactly these files; how many had to be changed. Reads 256 folders, not each link."""
-        changed = 0
+    def trust(self, holdings: Iterable[Holding]) -> None:
+        """Take these for shown, as they were when the last agent ended; `find_flaws` tells which are not."""
+        self._shown.update([(holding.sha256, holding.disk_id) for holding in holdings])
+
+    def find_flaws(self, known: Mapping[Sha256, Holding]) -> tuple[list[Path], set[Sha256]]:
+        """Links that none of these files has, and those of them that have none, as of some moment during the walk.
+
+        Blocks, and may run in a thread: it reads 256 folders, not each link, and changes nothing.
+        """
+        strays: list[Path] = []
+        linked: set[Sha256] = set()
         with _state_errors(self.root):
-            wanted = {f"{one.sha256}.{one.suffix}": one for one in holdings.values()}
             for folder in (self.root / "f").iterdir():
-                for name in os.listdir(folder):
-                    holding = wanted.pop(name, None)
-                    if holding is None:
-                        (folder / name).unlink()
-                        changed += 1
+                for entry in os.listdir(folder):
+                    name, _, suffix = entry.partition(".")
+                    holding = known.get(Sha256(name))
+                    if holding is not None and holding.suffix == suffix:
+                        linked.add(holding.sha256)
                     else:
-                        self._shown[holding.sha256] = holding.disk_id
-        for holding in wanted.values():
-            self.show(holding)
-        return changed + len(wanted)
+                        strays.append(folder / entry)
+        return strays, known.keys() - linked
+
+    def remove(self, stray: Path) -> None:
+        """Serve no more what should not be there."""
+        with _state_errors(stray):
+            stray.unlink(missing_ok=True)
 
     def _path(self, name: Sha256, suffix: FileSuffix) -> Path:
         return self.root / content_path(name, suffix)[1:]

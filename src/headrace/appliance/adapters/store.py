@@ -7,8 +7,8 @@ when it is whole, its digest was seen to fit, and its disk works. Nothing here d
 import asyncio
 import errno
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, KeysView
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +54,7 @@ class DiskStore:
         self._slots = [DiskSlot(Path(folder), settings, ledger, appliance_id) for folder in settings.folders]
         self._held: dict[Sha256, Holding] = {}
         self._doubtful: dict[Sha256, Holding] = {}
-        self._away: dict[str, dict[Sha256, Holding]] = {}
+        self._away: defaultdict[str, dict[Sha256, Holding]] = defaultdict(dict)
         self._parts: dict[Sha256, tuple[str, int]] = {}
         self._opened_s = 0.0
         self.changes = 0
@@ -64,20 +64,21 @@ class DiskStore:
         self.held_bytes = 0
 
     async def open(self) -> None:
-        """Be warm: take holdings from the ledger for each disk that works now."""
+        """Be warm: take holdings from the ledger for each disk that works now.
+
+        Links are taken for what they were when the last agent ended; `watch` begins by looking.
+        """
         self._opened_s = self._clock.now_s()
         for holding in await asyncio.to_thread(self._ledger.holdings):
-            self._away.setdefault(holding.disk_id, {})[holding.sha256] = holding
-        known = {name: one for files in self._away.values() for name, one in files.items() if one.verified_s > 0}
-        links = await asyncio.to_thread(self._tree.match, known)
+            self._away[holding.disk_id][holding.sha256] = holding
         await asyncio.gather(*(self._look(slot, is_start=True) for slot in self._slots))
         self._tree.hide_disks_but({slot.disk_id for slot in self._slots if slot.is_ok})
-        event(
-            _log, "store_opened", files=len(self._held), links_mended=links, disks=sum(one.is_ok for one in self._slots)
-        )
+        self._tree.trust(self._verified_away().values())
+        event(_log, "store_opened", files=len(self._held), disks=sum(one.is_ok for one in self._slots))
 
     async def watch(self) -> None:
         """Check each disk again and again, until cancelled; the first thing is to see what really lies on them."""
+        await self._mend_links()
         async with Tasks() as tasks:
             for slot in self._slots:
                 tasks.spawn(f"disk {slot.disk.folder}", self._watch(slot))
@@ -212,7 +213,7 @@ class DiskStore:
         if is_good:
             slot.did_well()
             self.losses += holding.sha256 in self._doubtful
-            good = replace(holding, verified_s=self._clock.now_s())
+            good = holding._replace(verified_s=self._clock.now_s())
             self._hold(good)
             self._note([good])
             return True
@@ -252,6 +253,28 @@ class DiskStore:
         except DiskError as error:
             await self._trouble(slot, error)
 
+    async def _mend_links(self) -> None:
+        """Make the links those of what is held, or was on a disk that may come back."""
+        known = {**self._verified_away(), **self._held}
+        try:
+            strays, lacking = await asyncio.to_thread(self._tree.find_flaws, known)
+            # Fills and deletions went on during the walk.
+            known = {**self._verified_away(), **self._held}
+            for stray in strays:
+                name, _, suffix = stray.name.partition(".")
+                holding = known.get(Sha256(name))
+                if holding is None or holding.suffix != suffix:
+                    self._tree.remove(stray)
+            for name in lacking & known.keys():
+                self._tree.show(known[name])
+        except StateError as error:
+            event(_log, "links_not_mended", level=logging.ERROR, error=error)
+            return
+        event(_log, "links_compared", strays=len(strays), lacking=len(lacking))
+
+    def _verified_away(self) -> dict[Sha256, Holding]:
+        return {name: one for files in self._away.values() for name, one in files.items() if one.verified_s > 0}
+
     async def _watch(self, slot: DiskSlot) -> None:
         if slot.is_ok:
             await self._compare(slot)
@@ -282,12 +305,17 @@ class DiskStore:
             self._parts.setdefault(name, (slot.disk_id, size_bytes))
         slot.is_ok, slot.error = True, ""
         self._tree.show_disk(slot.disk_id, slot.disk.folder)
-        mine = self._away.pop(slot.disk_id, {})
-        good = {name: one for name, one in mine.items() if one.verified_s > 0 and name not in self._held}
-        self._doubtful.update((name, one) for name, one in mine.items() if one.verified_s <= 0)
-        self._tree.show_all(good.values())
+        good = self._away.pop(slot.disk_id, {})
+        for one in [one for one in good.values() if one.verified_s <= 0]:
+            self._doubtful[one.sha256] = good.pop(one.sha256)
+        for name in good.keys() & self._held.keys():
+            del good[name]
+        if is_start:
+            self._tree.trust(good.values())
+        else:
+            self._tree.show_all(good.values())
         self._held.update(good)
-        self.held_bytes += sum(one.size_bytes for one in good.values())
+        self.held_bytes += sum([one.size_bytes for one in good.values()])
         self.changes += 1
         self.losses += 1
         event(_log, "disk_in_use", folder=slot.disk.folder, disk=slot.disk_id, files=len(self._held))
@@ -297,7 +325,7 @@ class DiskStore:
     def _drop(self, slot: DiskSlot) -> None:
         slot.is_ok = False
         self._tree.hide_disk(slot.disk_id)
-        gone = self._away.setdefault(slot.disk_id, {})
+        gone = self._away[slot.disk_id]
         for files in (self._held, self._doubtful):
             mine = {name: one for name, one in files.items() if one.disk_id == slot.disk_id}
             gone.update(mine)
