@@ -1,0 +1,1 @@
+"""What of the lab touches namespaces, processes, /proc and folders."""

@@ -1,0 +1,1 @@
+"""Kinds of machines, each an adapter behind `ports.Machine`; the registry is `assembly.py`."""

