@@ -1,7 +1,11 @@
-"""Builders for tests of judging: noise as machines make it, pairs, definitions."""
+"""Builders for tests and benches of judging: noise as machines make it, pairs, definitions, histories, played
+searches.
+"""
 
 import numpy as np
 
+from headrace.release.bisect import BisectState, Conclusion, Outcome, Step, StepKind, next_step
+from headrace.release.history import Commit, History
 from headrace.release.model import Better, CheckDefinition, CheckId, Margin, Metric, Pair, Scale, level_of
 from headrace.release.sequential import Floats
 
@@ -58,3 +62,46 @@ def pairs_of(ratio: float, spread: float, count: int, *, seed: int = 1) -> tuple
         )
         for _ in range(count)
     )
+
+
+def merged_history(rng: np.random.Generator, count: int) -> tuple[list[Commit], str]:
+    """About `count` commits from `good` on, in branches of 1 to 6 that are merged, as maintainers' trees are."""
+    commits: list[Commit] = []
+    head = "good"
+    while len(commits) < count:
+        base = head
+        for _ in range(int(rng.integers(1, 4))):
+            commits.append(Commit(commit_id=f"k{len(commits)}", parents=(head,)))
+            head = commits[-1].commit_id
+        if rng.random() < 0.5:
+            side = base
+            for _ in range(int(rng.integers(1, 7))):
+                commits.append(Commit(commit_id=f"k{len(commits)}", parents=(side,)))
+                side = commits[-1].commit_id
+            commits.append(Commit(commit_id=f"k{len(commits)}", parents=(head, side)))
+            head = commits[-1].commit_id
+    return commits, head
+
+
+def play(
+    state: BisectState, culprit: str, rng: np.random.Generator, unbuildable: frozenset[str] = frozenset()
+) -> Conclusion:
+    """Run a search to its end against a world in which `culprit` is at fault and answers are wrong as often as
+    expected.
+    """
+    history = History(state.search.commits, state.search.bad)
+    at = history.index[culprit]
+    while isinstance(step := next_step(state), Step):
+        outcome = Outcome.UNBUILDABLE
+        if step.commit_id not in unbuildable:
+            is_bad = {
+                StepKind.CHECK_GOOD: False,
+                StepKind.CHECK_BAD: True,
+                StepKind.REVERT: step.commit_id != culprit,
+            }.get(step.kind)
+            if is_bad is None:
+                is_bad = bool(history.ancestors(history.index[step.commit_id])[at])
+            error = state.search.false_pass_ratio if is_bad else state.search.false_fail_ratio
+            outcome = Outcome.FAIL if is_bad != (rng.random() < error) else Outcome.PASS
+        state = state.answered(step, outcome, cost_s=state.search.run_cost_s)
+    return step
