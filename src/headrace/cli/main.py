@@ -23,6 +23,7 @@ COMMANDS = (
     "token",
     "status",
     "log",
+    "upstream",
     "demo",
 )
 """Modules of this package, in the order of the help; each has `register(app)`, which adds its command or group."""

@@ -281,6 +281,8 @@ class UpstreamRecord:
     """The last good one: in force until another sync succeeds."""
     conflict: Conflict | None = None
     taken: tuple[Taken, ...] = ()
+    leaving: tuple[Taken, ...] = ()
+    """Taken patches whose files are still to be moved to `taken/`: a move that was interrupted is finished later."""
     history: tuple[SyncEntry, ...] = ()
     reached: tuple[Reached, ...] = ()
 

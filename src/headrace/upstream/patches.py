@@ -115,6 +115,8 @@ def _parts(file_name: str, text: str) -> tuple[Message, list[str], list[str], in
     for name in ("From", "Date", "Subject"):
         if not str(headers.get(name, "")).strip():
             raise PatchError(f"{file_name}: line {first + 1}: no {name}: header; write it with `git format-patch`")
+    if not re.search(r"\S+@\S+", str(headers["From"])):
+        raise PatchError(f"{file_name}: line {first + 1}: the From: header holds no mail address")
     encoding = str(headers.get("Content-Transfer-Encoding", "8bit")).lower()
     if encoding not in ("7bit", "8bit", "binary"):
         raise PatchError(f"{file_name}: line {first + 1}: {encoding} mail; save it as `git format-patch` wrote it")

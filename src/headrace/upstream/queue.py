@@ -15,6 +15,7 @@ from headrace.upstream.model import (
     Patch,
     PatchId,
     PatchQueue,
+    Reached,
     SyncEntry,
     Taken,
     TakenBy,
@@ -23,6 +24,8 @@ from headrace.upstream.patches import clean_subject
 
 HISTORY_MOST = 1000
 """Syncs remembered: three years of daily ones in some hundred kilobytes."""
+REACHED_MOST = 3 * HISTORY_MOST
+"""Each of the syncs remembered may reach all three stages."""
 TAKEN_MOST = 1000
 """Taken patches remembered; the files stay in `taken/`."""
 
@@ -125,6 +128,13 @@ def with_entry(history: Sequence[SyncEntry], entry: SyncEntry, *, resumes: bool)
         )
         history = history[:-1]
     return (*history, entry)[-HISTORY_MOST:]
+
+
+def with_reached(reached: Sequence[Reached], new: Reached) -> tuple[Reached, ...]:
+    """What was reached, with one more; the first time counts."""
+    if any(one.commit == new.commit and one.stage is new.stage for one in reached):
+        return tuple(reached)
+    return (*reached, new)[-REACHED_MOST:]
 
 
 def _taken(patch: Patch, by: TakenBy, commit: CommitId | None, now_s: float) -> Taken:

@@ -8,7 +8,7 @@ branch: the only refs are ours, under `refs/headrace/`.
 import re
 import shutil
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,11 @@ from headrace.workshop.errors import RepositoryError
 
 ASK_TIMEOUT_S = 60.0
 """To ask a server for its branches."""
+PACKS_MOST = 50
+"""Each fetch brings a pack, and every look-up asks all of them."""
 FETCHED = "refs/headrace/fetched"
+HEAD = "refs/headrace/head"
+CONFLICT = "refs/headrace/conflict"
 CANDIDATES = "refs/headrace/candidates"
 
 _PARTIAL = {"remote.origin.promisor": "true", "remote.origin.partialclonefilter": "blob:none"}
@@ -71,7 +75,7 @@ def check_url(url: str) -> None:
     Raises:
         RepositoryError: no URL or path.
     """
-    if not url.strip() or url.startswith("-") or "::" in url.split("/")[0] or not url.isprintable():
+    if not url.strip() or url.startswith("-") or re.match(r"[^/]*::", url) or not url.isprintable():
         raise RepositoryError(f"{show_url(url)!r} is neither the URL nor the path of a git repository")
 
 
@@ -87,9 +91,16 @@ class Mirror:
     folder: Path
     url: str
 
-    def git(self, **places: Path) -> Git:
+    def git(self, *, work_tree: Path | None = None, index: Path | None = None) -> Git:
         """The program, bound to this mirror."""
-        return Git(**{"git_dir": self.folder, **places}, url=self.url, settings=_PARTIAL if is_remote(self.url) else {})
+        return Git(git_dir=self.folder, work_tree=work_tree, index=index, url=self.url, settings=self._settings())
+
+    def git_in(self, tree: Path, settings: Mapping[str, str]) -> Git:
+        """The program in a linked work tree of this mirror."""
+        return Git(folder=tree, url=self.url, settings={**self._settings(), **settings})
+
+    def _settings(self) -> Mapping[str, str]:
+        return _PARTIAL if is_remote(self.url) else {}
 
     def create(self) -> None:
         """Make it if it is not there; whole or not at all."""
@@ -164,7 +175,7 @@ class Mirror:
         return commit_id(found.lines[0]) if found.code == 0 else None
 
     def back(self, commit: CommitId, steps: int) -> CommitId | None:
-        """The commit `steps` first parents before (the first one where history is shorter, None for the first itself)."""
+        """The commit `steps` first parents before, or the first where history is shorter; None for the first itself."""
         seen = self.git().run("rev-list", "--first-parent", f"--max-count={steps + 1}", commit).lines
         return commit_id(seen[-1]) if len(seen) > 1 else None
 
@@ -208,9 +219,18 @@ class Mirror:
             newest_s=seconds[-1],
         )
 
-    def keep(self, commit: CommitId) -> None:
-        """Hold a candidate commit, so that tidying never removes it."""
-        self.git().run("update-ref", f"{CANDIDATES}/{commit}", commit)
+    def keep(self, reference: str, commit: CommitId) -> None:
+        """Hold a commit under one of our refs, so that tidying never removes it."""
+        self.git().run("update-ref", reference, commit)
+
+    def keep_candidate(self, commit: CommitId) -> None:
+        """Hold a candidate commit until `let_go`."""
+        self.keep(f"{CANDIDATES}/{commit}", commit)
+
+    def tidy(self) -> None:
+        """Pack what many fetches left in pieces; does nothing most of the time."""
+        if len(list(self.folder.glob("objects/pack/*.pack"))) > PACKS_MOST:
+            self.git().run("gc", "--quiet", timeout_s=NETWORK_TIMEOUT_S)
 
     def let_go(self, keep: Iterable[CommitId]) -> None:
         """Release all held candidate commits but these."""
@@ -221,7 +241,7 @@ class Mirror:
             self.git().run("update-ref", "--stdin", stdin=gone.encode())
 
     def check_out(self, commit: CommitId, folder: Path) -> CommitId:
-        """Make the tracked files in `folder` those of `commit`, touching only files that differ; the source tree's name.
+        """Make the tracked files in `folder` those of `commit`, touching only what differs; the source tree's name.
 
         Other files (a build's) stay, and so do the times of unchanged files: an incremental build works. The index lies
         beside the folder (`.<name>.index`), nothing of git in it. Killed half-way, the next call starts afresh.
