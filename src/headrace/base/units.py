@@ -30,6 +30,11 @@ def show_duration(duration_s: float) -> str:
     return f"{hours}h {minutes:02d}m" if hours < 48 else f"{hours // 24}d {hours % 24:02d}h"
 
 
+def show_count(count: int, one: str, many: str = "") -> str:
+    """1, 'title' -> '1 title'; 0 or 2 -> '2 titles'; `many` where an s does not do."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def parse_amount(text: str, *, unit: str) -> int:
     """Read '1.2G', '500 Mb/s', '64MiB' as a whole number of base units (bytes or bits per second).
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from headrace.base.clock import Clock, SystemClock
 from headrace.base.errors import HeadraceError
 from headrace.base.ids import appliance_id, site_id
-from headrace.base.units import show_bps, show_bytes, show_duration
+from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
 from headrace.fleet.model import AdminState
 from headrace.wire.client import ControlClient
@@ -102,15 +102,22 @@ def _rows(view: ApplianceView) -> tuple[tuple[str, str], ...]:
         for disk in report.disks
     )
     fill = report.fill
+    to_go, restarts = show_count(fill.pending_files, "file"), show_count(report.nginx.restarts, "time")
     return (
         ("appliance", f"{view.appliance.appliance_id} at {view.appliance.site_id}, {view.appliance.content_url}"),
         ("wanted", f"{view.appliance.admin_state}{', drained' if view.is_drained else ''}"),
         ("health", f"{health.state}: {health.reason} {health.detail}".rstrip()),
-        ("traffic", f"{show_bps(report.load.tx_bps)}, {report.load.sessions} sessions"),
-        ("holds", f"{view.holdings_count} of {view.plan_count} files, {show_bytes(view.holdings_bytes)}"),
-        ("fill", f"{fill.state}, {fill.pending_files} files to go at {show_bps(fill.rate_bps)} {fill.error}".rstrip()),
+        ("traffic", f"{show_bps(report.load.tx_bps)}, {show_count(report.load.sessions, 'session')}"),
+        ("holds", f"{view.holdings_count} of {show_count(view.plan_count, 'file')}, {show_bytes(view.holdings_bytes)}"),
+        (
+            "fill",
+            f"{fill.state}, {to_go} to go at {show_bps(fill.rate_bps)} {fill.error}".rstrip(),
+        ),
         ("disks", disks or "none reported"),
-        ("nginx", f"{report.nginx.version}, restarted {report.nginx.restarts} times {report.nginx.error}".rstrip()),
+        (
+            "nginx",
+            f"{report.nginx.version}, restarted {restarts} {report.nginx.error}".rstrip(),
+        ),
         ("release", f"headrace {report.release.headrace}, Linux {report.release.kernel}"),
     )
 
@@ -236,9 +243,9 @@ async def _until_drained(client: ControlClient, appliance: str, limit_s: float, 
             view = await client.call("GET", f"/v1/appliances/{appliance_id(appliance)}", answer=ApplianceView)
             if view.is_drained:
                 return
+            sessions = show_count(view.report.load.sessions, "session")
             left_s = ends_s - clock.monotonic_s()
             if left_s <= 0:
-                sessions = view.report.load.sessions
-                raise NotDrainedError(f"{appliance} still has {sessions} sessions after {show_duration(limit_s)}")
-            line.update(f"{appliance}: {view.report.load.sessions} sessions, at most {show_duration(left_s)} more")
+                raise NotDrainedError(f"{appliance} still has {sessions} after {show_duration(limit_s)}")
+            line.update(f"{appliance}: {sessions}, at most {show_duration(left_s)} more")
             await clock.sleep(1)

@@ -13,7 +13,7 @@ from headrace.appliance.config import read_config
 from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.ids import RenditionId, TitleId
-from headrace.base.units import show_bytes
+from headrace.base.units import show_bytes, show_count
 from headrace.cli.console import AsJson, err
 from headrace.telemetry.access_log import LogRecord, parse_line, record_title
 from headrace.wire.codec import encode
@@ -81,7 +81,7 @@ class _Reader:
         finally:
             self._tail.close()
             if self._flaws:
-                err.print(f"{self._flaws} lines are no records and were left out")
+                err.print(f"left out, not a record: {show_count(self._flaws, 'line')}")
 
     def _print(self, line: bytes) -> None:
         record = parse_line(line)

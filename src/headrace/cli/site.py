@@ -11,6 +11,7 @@ from rich.table import Table
 
 from headrace.base.errors import UsageError
 from headrace.base.ids import site_id
+from headrace.base.units import show_count
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
 from headrace.fleet.model import Site, SiteKind
 from headrace.wire.client import ControlClient
@@ -56,7 +57,7 @@ def _add(
         is_last_resort=last_resort,
     )
     ask_control(lambda client: _put(client, wanted), control=control, token_file=token_file, ca=ca)
-    err.print(f"site {wanted.site_id}: {len(wanted.prefixes)} prefixes")
+    err.print(f"site {wanted.site_id}: {show_count(len(wanted.prefixes), 'prefix', 'prefixes')}")
 
 
 def _load(
@@ -78,7 +79,7 @@ def _load(
             await _put(client, site)
 
     ask_control(work, control=control, token_file=token_file, ca=ca)
-    err.print(f"{len(sites)} sites")
+    err.print(show_count(len(sites), "site"))
 
 
 def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile = None, as_json: AsJson = False) -> None:

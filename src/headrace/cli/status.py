@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.base.clock import Clock, SystemClock
-from headrace.base.units import show_bps, show_bytes, show_duration
+from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out, plain
-from headrace.fleet.model import AdminState, FillState, HealthState
+from headrace.fleet.model import AdminState, FillState, HealthState, distinct_disks
 from headrace.wire.client import ControlClient
 from headrace.wire.codec import encode
 from headrace.wire.errors import UnreachableError
@@ -106,8 +106,9 @@ def _totals(view: FleetView) -> Text:
     healthy = sum(one.health.state is HealthState.HEALTHY for one in view.appliances)
     traffic = show_bps(sum(one.report.load.tx_bps for one in view.appliances))
     return Text.assemble(
-        (f"{healthy}/{len(view.appliances)} appliances healthy", "bold"),
-        f" at {len(view.sites)} sites · {traffic} · {view.title_count} titles, {view.file_count} files, ",
+        (f"{healthy}/{show_count(len(view.appliances), 'appliance')} healthy", "bold"),
+        f" at {show_count(len(view.sites), 'site')} · {traffic} · "
+        f"{show_count(view.title_count, 'title')}, {show_count(view.file_count, 'file')}, ",
         show_bytes(view.total_bytes),
     )
 
@@ -166,6 +167,6 @@ def _disks(one: ApplianceView) -> Text:
     disks = one.report.disks
     if not disks:
         return Text("-", style="dim")
-    free = show_bytes(sum(disk.free_bytes for disk in disks if disk.is_ok))
+    free = show_bytes(sum(disk.free_bytes for disk in distinct_disks(disks)))
     failed = sum(not disk.is_ok for disk in disks)
     return Text(f"{free} free") if not failed else Text(f"{failed} failed, {free} free", style="bold red")

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from headrace.base.ids import title_id
-from headrace.base.units import show_bps, show_bytes, show_duration
+from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.catalog.model import Rendition, TrackKind
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out
 from headrace.wire.client import ControlClient
@@ -88,7 +88,8 @@ def _show(
     out.print(view.title.title_id, style="bold", end=" ")
     out.print(
         f"{view.title.name}: version {view.version} of {_moment(view.published_at_s)}, "
-        f"{show_duration(view.title.duration_s)}, {show_bytes(view.size_bytes)}, whole on {view.holders} appliances"
+        f"{show_duration(view.title.duration_s)}, {show_bytes(view.size_bytes)}, "
+        f"whole on {show_count(view.holders, 'appliance')}"
     )
     table = Table("rendition", "what", "codecs", "bit rate (peak)", "size", "file", box=None)
     sizes = {file.sha256: file.size_bytes for file in view.title.files}
@@ -125,8 +126,9 @@ def _withdraw(
 def _what(one: Rendition) -> str:
     if one.kind is TrackKind.VIDEO:
         return f"video {one.width}x{one.height} {one.frame_rate} fps"
-    label = f"{one.kind} {one.language} {one.name}" + (" (default)" if one.is_default else "")
-    return label + (f" {one.channels} ch" if one.channels else "")
+    words = [one.kind, one.language, one.name if one.name != one.language else ""]
+    words += ["(default)" if one.is_default else "", f"{one.channels} ch" if one.channels else ""]
+    return " ".join(word for word in words if word)
 
 
 def _moment(at_s: float) -> str:

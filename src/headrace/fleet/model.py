@@ -1,5 +1,6 @@
 """Sites and appliances: desired, reported and concluded state are three things and never share a field."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -106,6 +107,14 @@ class DiskReport:
     total_bytes: int
     free_bytes: int
     error: str = ""
+    filesystem: str = ""
+    """Folders with the same one share its room; '' for unknown: then a room of its own."""
+
+
+def distinct_disks(disks: Iterable[DiskReport]) -> tuple[DiskReport, ...]:
+    """The disks that work, one for each file system: what may be summed."""
+    by_room = {disk.filesystem or f"folder {disk.folder}": disk for disk in disks if disk.is_ok}
+    return tuple(by_room.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

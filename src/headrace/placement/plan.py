@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from headrace.base.ids import ApplianceId, FileNo, TitleId
 from headrace.catalog.fileset import FileSet
-from headrace.fleet.model import ApplianceReport
+from headrace.fleet.model import ApplianceReport, distinct_disks
 from headrace.placement.errors import PlacementError
 
 
@@ -78,7 +78,7 @@ def room_of(
     """The room that a report speaks of; None when it names no folder: then nobody knows, and the old plan stays."""
     if not report.disks:
         return None
-    good = [disk for disk in report.disks if disk.is_ok]
+    good = distinct_disks(report.disks)
     total_bytes = sum(disk.total_bytes for disk in good)
     usable_bytes = min(total_bytes, sum(disk.free_bytes for disk in good) + held_bytes) if good else 0
     reserve_bytes = int(total_bytes * reserve_ratio)

@@ -38,6 +38,8 @@ class DiskRoomNow:
 
     total_bytes: int
     free_bytes: int
+    filesystem: str = ""
+    """The device's number; folders with the same one share the room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +179,10 @@ class Disk:
     def room(self) -> DiskRoomNow:
         """Room as of now, without proving anything else."""
         with disk_errors(self.folder):
-            told = os.statvfs(self.folder)
-        return DiskRoomNow(total_bytes=told.f_blocks * told.f_frsize, free_bytes=told.f_bavail * told.f_frsize)
+            told, device = os.statvfs(self.folder), os.stat(self.folder).st_dev
+        return DiskRoomNow(
+            total_bytes=told.f_blocks * told.f_frsize, free_bytes=told.f_bavail * told.f_frsize, filesystem=str(device)
+        )
 
     def find_objects(self, disk_id: str) -> dict[Sha256, ObjectFile]:
         """All files in objects/, with sizes; strangers are left out. This disk was there during the walk."""

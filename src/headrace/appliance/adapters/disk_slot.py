@@ -106,6 +106,7 @@ class DiskSlot:
             total_bytes=self.room.total_bytes,
             free_bytes=self.room.free_bytes,
             error="" if self.is_ok else self.error,
+            filesystem=self.room.filesystem,
         )
 
     def close(self) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.base.errors import UsageError
-from headrace.base.units import parse_amount, show_bps, show_bytes, show_duration
+from headrace.base.units import parse_amount, show_bps, show_bytes, show_count, show_duration
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,11 @@ def test_bytes(value: int, shown: str) -> None:
 def test_rates_and_durations() -> None:
     assert show_bps(2_500_000) == "2.5 Mb/s"
     assert [show_duration(s) for s in (4.2, 65, 3725, 3 * 86400)] == ["4.2s", "1m 05s", "1h 02m", "3d 00h"]
+
+
+def test_counts() -> None:
+    assert [show_count(count, "title") for count in (0, 1, 2)] == ["0 titles", "1 title", "2 titles"]
+    assert [show_count(count, "prefix", "prefixes") for count in (1, 2)] == ["1 prefix", "2 prefixes"]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_room_counts_working_disks_and_what_is_held():
     found = room_of("a-1", ApplianceReport(disks=(good, bad)), 500, FileSet(), reserve_ratio=0.05)
     assert (found.usable_bytes, found.reserve_bytes) == (800, 50)
     assert room_of("a-1", ApplianceReport(disks=(bad,)), 500, FileSet(), reserve_ratio=0.05).usable_bytes == 0
+    shared = (replace(good, filesystem="9"), replace(good, folder="/c", filesystem="9"))
+    assert room_of("a-1", ApplianceReport(disks=shared), 500, FileSet(), reserve_ratio=0.05).usable_bytes == 800
     assert room_of("a-1", ApplianceReport(), 500, FileSet(), reserve_ratio=0.05) is None
 
 

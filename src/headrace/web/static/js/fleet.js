@@ -260,7 +260,8 @@ export function fillNoteWords(fill) {
 /** What `bar().update` needs for all disks of an appliance. */
 export function diskWords(disks) {
   const failed = disks.filter((disk) => !disk.is_ok).length;
-  const good = disks.filter((disk) => disk.is_ok);
+  // Folders on one file system share its room: each file system counts once.
+  const good = [...new Map(disks.filter((disk) => disk.is_ok).map((disk) => [disk.filesystem || `folder ${disk.folder}`, disk])).values()];
   const total = good.reduce((bytes, disk) => bytes + disk.total_bytes, 0);
   const used = total - good.reduce((bytes, disk) => bytes + disk.free_bytes, 0);
   const text = !disks.length ? "not told" : failed ? `${failed} of ${disks.length} failed` : `${showBytes(total - used)} free`;
