@@ -24,6 +24,7 @@ COMMANDS = (
     "status",
     "log",
     "upstream",
+    "release",
     "demo",
 )
 """Modules of this package, in the order of the help; each has `register(app)`, which adds its command or group."""

@@ -11,3 +11,11 @@ class UpstreamError(HeadraceError):
 
 class PatchError(UpstreamError):
     """A patch file is malformed; the message names file and line."""
+
+
+class RecipeError(UpstreamError):
+    """A build recipe cannot be used; the message names file, key and mend."""
+
+
+class CandidateError(UpstreamError):
+    """These builds do not make a candidate."""

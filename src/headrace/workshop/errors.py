@@ -25,3 +25,17 @@ class RepositoryError(WorkshopError):
 
 class RewrittenError(RepositoryError):
     """The upstream branch was rewritten (force-pushed); the old head is no ancestor of the new one."""
+
+
+class SourceError(WorkshopError):
+    """The source to be built cannot be read, or is not what the recipe builds."""
+
+
+class StoreError(WorkshopError):
+    """The build store cannot be read or written, or does not hold what was asked for."""
+
+
+class BuildFailedError(WorkshopError):
+    """The source does not build; the message has the last lines and the path of the log."""
+
+    exit_code = 64
