@@ -9,6 +9,7 @@ import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from socket import AF_INET, AF_INET6, inet_pton
 
 from headrace.base.ids import ApplianceId, TitleId
 from headrace.playback.bodies import Bodies
@@ -85,8 +86,10 @@ class Answers:
     ) -> None:
         """Start with those answers of the `last` snapshot that this one would give in the same words."""
         self.compiled = compiled
-        self.places: dict[str, Place] = {}
-        """By client address as text; see `place`."""
+        self._places: dict[str, Place] = {}
+        """By client address as text; see `find_place`."""
+        self._coverage_no = compiled.network.routes.coverage_no
+        self._class_of_coverage = compiled.network.class_of_coverage
         self.kept = 0
         self.kept_bytes = 0
         self._settings = settings = config.answers
@@ -103,20 +106,27 @@ class Answers:
             self._take_over(last)
 
     def place(self, client: str) -> Place:
-        """The place of a client, by its address; a text that is no address has no route and no place.
+        """The place of a client, by its address; a text that is no address has no route and no place."""
+        return self.find_place(client) or self._place(self.compiled.network.class_of_coverage[0], None)
 
-        Remembered only where a geo-IP database is asked: finding the routes alone costs less than remembering.
+    def find_place(self, client: str) -> Place | None:
+        """The place of a client; None when `client` is no IP address.
+
+        Remembered by address only where a geo-IP database is asked: finding the routes alone costs less.
         """
-        packed = packed_address(client)
-        if packed is None:
-            return self._place(self.compiled.network.class_of_coverage[0], None)
-        class_no = self.compiled.class_no(packed)
+        if self._locate is not None and (place := self._places.get(client)) is not None:
+            return place
+        try:
+            packed = inet_pton(AF_INET6 if ":" in client else AF_INET, client)
+        except (OSError, ValueError):
+            return None
+        class_no = self._class_of_coverage[self._coverage_no(packed)]
         if self._locate is None:
             return self._unplaced.get(class_no) or self._place(class_no, None)
         place = self._place(class_no, self._locate(client))
-        if len(self.places) >= MOST_CLIENTS:
-            self.places.clear()
-        self.places[client] = place
+        if len(self._places) >= MOST_CLIENTS:
+            self._places.clear()
+        self._places[client] = place
         return place
 
     def _place(self, class_no: int, location: Location | None) -> Place:
@@ -151,7 +161,7 @@ class Answers:
             self.kept += len(place.answers)
             self.kept_bytes += sum(len(one.body) + KEEPING_BYTES for one in list(place.answers.values()))
         if len(self._shared) == len(last._shared):
-            self.places = dict(last.places)
+            self._places = dict(last._places)
 
     def needed_bps(self, asked: Asked) -> float:
         """Throughput below which a pathway counts as slow for the asked title."""

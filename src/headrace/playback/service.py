@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from headrace.base.clock import Clock
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import JSON, Answer, Answers, Place, problem
-from headrace.playback.clients import ClientReader, is_loopback, packed_address
+from headrace.playback.clients import ClientReader, is_loopback
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
 from headrace.playback.requests import Asked, Kind, read_cmcd, read_not, read_path
@@ -22,6 +22,8 @@ from headrace.wire.codec import encode
 
 _log = logging.getLogger(__name__)
 
+_MASTER, _MPD, _FILE = Kind.MASTER, Kind.MPD, Kind.FILE
+"""Looked up once: members of an enumeration cost more than names of a module, and each request asks."""
 MOST_PATHS = 200_000
 MOST_CLIENTS_COUNTED = 200_000
 MOST_HOSTS = 1000
@@ -121,15 +123,15 @@ class PlaybackService:
         answers = self.answers
         if answers is None:
             return self._not_now(asked.kind, "no-snapshot", "this steering node has no snapshot yet")
-        client = self._client(scope)
-        place = answers.places.get(client) or answers.place(client)
-        if asked.kind is Kind.MASTER or asked.kind is Kind.MPD:
-            base_url = self._base_url(scope) if asked.kind is Kind.MPD else ""
-            is_gzip = "gzip" in (scope.headers.get("accept-encoding") or "")
+        headers, kind = scope.headers, asked.kind
+        client, place = self._client(answers, scope, headers)
+        if kind is _MASTER or kind is _MPD:
+            base_url = self._base_url(scope, headers) if kind is _MPD else ""
+            is_gzip = "gzip" in (headers.get("accept-encoding") or "")
             key = (path, base_url, is_gzip)
             kept = place.answers.get(key)
             return kept or answers.keep(place, key, answers.playlist(place, asked, base_url, is_gzip=is_gzip))
-        if asked.kind is Kind.FILE:
+        if kind is _FILE:
             return self._redirect(answers, place, asked, path, query)
         return self._steering(answers, place, asked, client, path, query)
 
@@ -158,21 +160,18 @@ class PlaybackService:
             self._paths[path] = asked
         return asked
 
-    def _client(self, scope: Scope) -> str:
-        peer = _peer(scope)
-        if not self._trusts_proxies or not self._clients.is_proxy(peer):
-            return peer
-        lines = scope.headers.get_all(self._address_header)
-        if self._address_header == "forwarded":
-            return self._clients.from_forwarded(lines) or peer
-        if len(lines) == 1 and self._is_known(lines[0]):
-            return lines[0]
-        return self._clients.from_x_forwarded_for(lines) or peer
-
-    def _is_known(self, line: str) -> bool:
-        """True for a header that is one bare address, as most are: nothing of it needs to be read."""
-        answers = self.answers
-        return (answers is not None and line in answers.places) or packed_address(line) is not None
+    def _client(self, answers: Answers, scope: Scope, headers: Headers) -> tuple[str, Place]:
+        """The client's address and its place."""
+        client = _peer(scope)
+        if self._trusts_proxies and self._clients.is_proxy(client):
+            lines = headers.get_all(self._address_header)
+            if self._address_header == "forwarded":
+                client = self._clients.from_forwarded(lines) or client
+            elif len(lines) == 1 and (place := answers.find_place(lines[0])) is not None:
+                return lines[0], place  # One bare address, as most are: nothing of it needs to be read.
+            else:
+                client = self._clients.from_x_forwarded_for(lines) or client
+        return client, answers.place(client)
 
     def _steering(self, answers: Answers, place: Place, asked: Asked, client: str, path: str, query: str) -> Answer:
         most = self._config.limits.per_client_per_10s
@@ -207,12 +206,12 @@ class PlaybackService:
             return problem(asked.kind, 400, "invalid-query", str(error))
         return answers.redirect(place, asked, sources, path + read_cmcd(query))
 
-    def _base_url(self, scope: Scope) -> str:
+    def _base_url(self, scope: Scope, headers: Headers) -> str:
         """This service's URL as this client sees it; '' where it is set, or where the client's Host is none."""
         if self._config.answers.public_url:
             return ""
-        host, scheme = scope.authority or scope.headers.get("host") or "", scope.scheme
-        if self._trusts_proxies and scope.headers.get("x-forwarded-proto") == "https":
+        host, scheme = scope.authority or headers.get("host") or "", scope.scheme
+        if self._trusts_proxies and headers.get("x-forwarded-proto") == "https":
             scheme = "https" if self._clients.is_proxy(_peer(scope)) else scheme
         known = self._base_urls.get((scheme, host))
         if known is None:
