@@ -1,7 +1,8 @@
 """The commits among which a fault is searched, as a graph: what is before what, and which cannot be told apart.
 
 The set is what the bad end reaches and the good end does not (`git rev-list --parents --topo-order good..bad`), our
-patches as commits of their own on top. Built by whoever has the repository; nothing here reads one."""
+patches as commits of their own on top. Built by whoever has the repository; nothing here reads one.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
