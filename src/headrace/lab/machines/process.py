@@ -92,7 +92,7 @@ async def start_process_machine(spec: MachineSpec, place: Place, content: tuple[
         MachineError: it did not start; quotes it.
     """
     program = find_nginx(spec.nginx)
-    folders = await asyncio.to_thread(_lay_out, place.folder, content)
+    folders = await asyncio.to_thread(lay_out, place.folder, content)
     conf = place.folder / "nginx.conf"
     conf.write_text(lab_nginx_conf(folders, await read_build(program), workers=spec.workers), encoding="utf-8")
     run = Path(folders.run)
@@ -104,7 +104,8 @@ async def start_process_machine(spec: MachineSpec, place: Place, content: tuple[
     return machine
 
 
-def _lay_out(folder: Path, content: tuple[KnownFile, ...]) -> ServingFolders:
+def lay_out(folder: Path, content: tuple[KnownFile, ...]) -> ServingFolders:
+    """Write content, certificate and the folders of an nginx below `folder`; says where everything is."""
     run = folder / "run"
     run.mkdir(parents=True)
     for file in content:
