@@ -101,7 +101,7 @@ async def _run(valgrind: Path, nginx: Path, folder: Path, clock: Clock, shape: S
 
 async def _until_started(server: asyncio.subprocess.Process, pid: Path, log: Path, clock: Clock) -> None:
     deadline_s = clock.monotonic_s() + _START_TIMEOUT_S
-    while not pid.exists():
+    while not await asyncio.to_thread(pid.exists):
         if server.returncode is not None:
             raise MachineError(f"nginx ended under callgrind: {_tail(log)}")
         if clock.monotonic_s() > deadline_s:

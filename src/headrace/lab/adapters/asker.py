@@ -42,7 +42,7 @@ def main() -> int:
                 connection.sendall(request)
                 read_answer(connection, "206" if span else "200")
     except OSError as error:
-        print(error)
+        sys.stdout.write(f"{error}\n")
         return 1
     return 0
 
