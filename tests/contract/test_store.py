@@ -150,7 +150,7 @@ class TestSchema:
         with database.reading() as connection:
             found = compare_metadata(MigrationContext.configure(connection), metadata)
         assert found == []
-        assert migrate(database) == ("0002", "0002")
+        assert migrate(database) == ("0003", "0003")
         database.close()
 
     def test_many_nodes_that_start_at_once_migrate_once(self, url: str) -> None:
@@ -474,6 +474,44 @@ class TestCatalog:
             store.register_title(make_title(name), expected_version=0, **NOTED)
         assert [one.title.title_id for one in store.titles(limit=2)] == ["a", "b"]
         assert [one.title.title_id for one in store.titles(after=TitleId("b"), limit=2)] == ["c"]
+
+    def test_pages_of_the_newest_titles(self, store: Store) -> None:
+        for name, at_s in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("d", 2.0)):
+            store.register_title(make_title(name), expected_version=0, event=A_REASON, now_s=at_s)
+
+        def page(after: str | None) -> list[str]:
+            start = None if after is None else TitleId(after)
+            return [one.title.title_id for one in store.titles(after=start, limit=2, is_newest_first=True)]
+
+        assert (page(None), page("d"), page("b"), page("none")) == (["a", "d"], ["c", "b"], [], [])
+        store.withdraw_title(TitleId("d"), **NOTED)
+        assert page("d") == ["c", "b"]
+
+    def test_titles_are_found_by_words_of_id_and_name(self, store: Store) -> None:
+        for name, words in (("bbb-1", "Big Buck Bunny"), ("ed-1", "Éléphants' Dream 50%"), ("bbb_2", "Big Bünny")):
+            title = replace(make_title(name), name=words)
+            store.register_title(title, expected_version=0, **NOTED)
+
+        def found(words: str, **more: Any) -> list[str]:
+            return [one.title.title_id for one in store.titles(find=words, **more)]
+
+        assert found("BIG") == ["bbb-1", "bbb_2"]
+        assert found(" bunny  big ") == ["bbb-1"]
+        assert found("éléph") == found("ÉLÉPH") == found("50%") == ["ed-1"]
+        assert (found("b_2"), found("%"), found("nothing")) == (["bbb_2"], ["ed-1"], [])
+        assert found("big", after=TitleId("bbb-1")) == ["bbb_2"]
+        assert found("1", is_newest_first=True, limit=1) == ["ed-1"]
+
+    def test_titles_of_an_older_schema_are_found_too(self, store: SqlStore, url: str) -> None:
+        store.register_title(replace(make_title(), name="Big Film"), expected_version=0, **NOTED)
+        database = Database(url)
+        with database.writing() as connection:
+            connection.execute(text("DROP INDEX ix_titles_newest"))
+            connection.execute(text("ALTER TABLE titles DROP COLUMN words"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        assert migrate(database) == ("0002", "0003")
+        database.close()
+        assert [one.title.name for one in store.titles(find="big")] == ["Big Film"]
 
     def test_registrations_at_once_one_wins_and_numbers_are_dense(self, store: Store, other: Store) -> None:
         works: list[Callable[[], Any]] = []

@@ -534,6 +534,14 @@ class TestOperators:
         assert [one["title"]["title_id"] for one in page.json()] == ["film"]
         more = page.headers["link"].split(">")[0].removeprefix("<")
         assert [one["title"]["title_id"] for one in (await api.ok("GET", more))] == ["other"]
+        found = await api.ask("GET", "/v1/titles?q=%20FI%20lm&limit=1&newest=true")
+        assert [one["title"]["title_id"] for one in found.json()] == ["film"]
+        await api.ok("PUT", "/v1/titles/film-2", TitleRegistration(title=make_title("film-2"), expected_version=0))
+        found = await api.ask("GET", "/v1/titles?q=%20FI%20lm&limit=1&newest=true")
+        more = found.headers["link"].split(">")[0].removeprefix("<")
+        pages = [found.json(), await api.ok("GET", more)]
+        assert sorted(one["title"]["title_id"] for page in pages for one in page) == ["film", "film-2"]
+        assert await api.refused("GET", f"/v1/titles?q={'x' * 201}") == (422, "invalid")
         await api.ok("DELETE", "/v1/titles/film")
         assert await api.refused("GET", "/v1/titles/film") == (404, "not-found")
         assert await api.refused("DELETE", "/v1/titles/film") == (404, "not-found")

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headrace.base.clock import SystemClock
+from headrace.base.ids import TitleId
 from headrace.fleet.model import HealthReason, HealthState
 from headrace.web.testing import StandInControl
 from headrace.wire.operator import ApplianceView
@@ -190,6 +191,49 @@ def test_titles_and_events_are_listed_filtered_and_never_read_as_html(
     page.get_by_label("Find").last.fill("")
     page.get_by_label("About").select_option("title")
     expect(page.locator("#events-count")).to_have_text("2 shown")
+
+
+def test_many_titles_are_paged_and_found_by_keyboard(chromium: Browser, open_page: Callable[..., Page]) -> None:
+    stand_in = StandInControl(SystemClock())
+    film = stand_in.titles[0]
+    stand_in.titles = tuple(
+        dataclasses.replace(
+            film,
+            title=dataclasses.replace(film.title, title_id=TitleId(f"film-{number:04}"), name=f"Film {number}"),
+            published_at_s=film.published_at_s - number,
+        )
+        for number in range(1234)
+    )
+    stand_in.fleet = dataclasses.replace(stand_in.fleet, title_count=1234)
+    with stand_in.served() as url:
+        page = open_page(f"{url}/#token=read-token")
+        page.get_by_role("link", name="Titles").click()
+        rows, count = page.locator("#titles-table tbody tr"), page.locator("#titles-count")
+        expect(count).to_have_text("1 to 100 of 1,234, newest first")
+        expect(rows).to_have_count(100)
+        older, newer = page.get_by_role("button", name="Older"), page.get_by_role("button", name="Newer")
+        expect(newer).to_have_attribute("aria-disabled", "true")
+        older.focus()
+        for first in range(101, 1201, 100):
+            page.keyboard.press("Enter")
+            expect(count).to_contain_text(f"{first:,} to ")
+        page.keyboard.press("Enter")
+        expect(count).to_have_text("1,201 to 1,234 of 1,234, newest first")
+        expect(older).to_have_attribute("aria-disabled", "true")
+        expect(older).to_be_focused()
+        expect(rows.last).to_contain_text("Film 1233")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        expect(count).to_contain_text("1,101 to 1,200")
+        expect(newer).to_be_focused()
+        page.locator("#titles-find").focus()
+        page.keyboard.type("FILM-01 7")
+        expect(count).to_have_text("19 found")
+        expect(rows.first).to_contain_text("Film 107")
+        expect(page.locator("#titles-pages")).to_be_hidden()
+        page.keyboard.type("x")
+        expect(page.locator("#titles-none")).to_be_visible()
+        expect(page.locator("#titles-find")).to_be_focused()
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, canvas, video, svg, progress")]

@@ -28,12 +28,18 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="title")
 
 
-def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile = None, as_json: AsJson = False) -> None:
-    """List all titles.
+def _list(
+    find: Annotated[str, typer.Option(help="Only those with all these words in id or name.")] = "",
+    control: ControlUrl = None,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List titles, all or those found.
 
-    Example: [bold]headrace title list[/]
+    Example: [bold]headrace title list --find "big film"[/]
     """
-    views = ask_control(_all, control=control, token_file=token_file, ca=ca)
+    views = ask_control(lambda client: _all(client, find), control=control, token_file=token_file, ca=ca)
     if as_json:
         typer.echo(encode(views, _Page).decode())
         return
@@ -49,15 +55,19 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
             str(view.holders),
             _moment(view.published_at_s),
         )
-    out.print(table if views else "no titles yet: publish one with `headrace publish VIDEO --title ID`")
+    none = f"no title has {find!r} in its id or name" if find else _NO_TITLES
+    out.print(table if views else none)
 
 
-async def _all(client: ControlClient) -> tuple[TitleView, ...]:
+_NO_TITLES = "no titles yet: publish one with `headrace publish VIDEO --title ID`"
+
+
+async def _all(client: ControlClient, find: str) -> tuple[TitleView, ...]:
     views: tuple[TitleView, ...] = ()
     while True:
         after = {"after": views[-1].title.title_id} if views else {}
         page: tuple[TitleView, ...] = await client.call(
-            "GET", "/v1/titles", answer=_Page, params={"limit": str(PAGE), **after}
+            "GET", "/v1/titles", answer=_Page, params={"limit": str(PAGE), "q": find, **after}
         )
         views += page
         if len(page) < PAGE:

@@ -149,8 +149,15 @@ PLANS_KEPT = 16
 class CatalogStore(Protocol):
     """Titles and files."""
 
-    def titles(self, *, after: TitleId | None = None, limit: int | None = None) -> tuple[StoredTitle, ...]:
-        """Visible titles in order of id."""
+    def titles(
+        self, *, after: TitleId | None = None, limit: int | None = None, find: str = "", is_newest_first: bool = False
+    ) -> tuple[StoredTitle, ...]:
+        """Visible titles in order of id, or the newest first.
+
+        Args:
+            after: go on behind this title, in the order asked for; withdrawn titles do as well, unknown ones end it.
+            find: words that must all be in id or name, in upper or lower case.
+        """
         ...
 
     def title(self, title_id: TitleId) -> StoredTitle | None: ...

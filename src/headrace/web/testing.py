@@ -66,7 +66,7 @@ class StandInControl:
             routes=[
                 Route("/v1/session", self._session, methods=["GET", "POST", "DELETE"]),
                 Route("/v1/fleet", self._allowed(lambda _request: encode(self._now()))),
-                Route("/v1/titles", self._allowed(lambda _request: encode(self.titles, tuple[TitleView, ...]))),
+                Route("/v1/titles", self._allowed(self._titles)),
                 Route("/v1/events", self._allowed(self._events)),
                 Route("/v1/stream", self._stream),
                 Route("/v1/appliances/{id}", self._change, methods=["PATCH"]),
@@ -117,6 +117,19 @@ class StandInControl:
 
     def _now(self) -> FleetView:
         return dataclasses.replace(self.fleet, now_s=self._clock.now_s())
+
+    def _titles(self, request: Request) -> bytes:
+        asked = request.query_params
+        words = asked.get("q", "").casefold().split()
+        ordered = sorted(self.titles, key=lambda view: (view.published_at_s, view.title.title_id), reverse=True)
+        names = [view.title.title_id for view in ordered]
+        behind = ordered[names.index(TitleId(asked["after"])) + 1 :] if "after" in asked else ordered
+        found = [
+            view
+            for view in behind
+            if all(word in f"{view.title.title_id} {view.title.name}".casefold() for word in words)
+        ]
+        return encode(tuple(found[: int(asked.get("limit", "1000"))]), tuple[TitleView, ...])
 
     def _events(self, request: Request) -> bytes:
         limit = int(request.query_params.get("limit", "100"))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, delete, func, select, update
 
 from headrace.base.ids import FileNo, RenditionId, Sha256, TitleId
 from headrace.catalog.fileset import FileSet
@@ -23,10 +23,18 @@ class SqlCatalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def titles(self, *, after: TitleId | None = None, limit: int | None = None) -> tuple[StoredTitle, ...]:
-        query = select(titles).where(titles.c.is_visible).order_by(titles.c.title_id).limit(limit)
+    def titles(
+        self, *, after: TitleId | None = None, limit: int | None = None, find: str = "", is_newest_first: bool = False
+    ) -> tuple[StoredTitle, ...]:
+        query = select(titles).where(titles.c.is_visible).limit(limit)
+        for word in find.casefold().split():
+            query = query.where(titles.c.words.contains(word, autoescape=True))
+        if is_newest_first:
+            query = query.order_by(titles.c.published_at_s.desc(), titles.c.title_id.desc())
+        else:
+            query = query.order_by(titles.c.title_id)
         if after is not None:
-            query = query.where(titles.c.title_id > after)
+            query = query.where(_is_behind(after) if is_newest_first else titles.c.title_id > after)
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(_stored_title(row) for row in rows)
@@ -135,6 +143,13 @@ def _number_files(
     return numbers
 
 
+def _is_behind(title_id: TitleId) -> ColumnElement[bool]:
+    """Older than this title; of the same moment, before it in order of id."""
+    last = titles.alias("last")
+    at_s = select(last.c.published_at_s).where(last.c.title_id == title_id).scalar_subquery()
+    return (titles.c.published_at_s < at_s) | ((titles.c.published_at_s == at_s) & (titles.c.title_id < title_id))
+
+
 def _write_title(
     connection: Connection, new: StoredTitle, published: dict[Sha256, PublishedFile], numbers: dict[Sha256, FileNo]
 ) -> None:
@@ -146,6 +161,7 @@ def _write_title(
         "size_bytes": new.size_bytes,
         "body": encode(new.title).decode(),
         "file_nos": " ".join(map(str, new.file_nos)),
+        "words": f"{new.title.title_id} {new.title.name}".casefold(),
     }
     put_row(connection, titles, values)
     connection.execute(delete(title_files).where(title_files.c.title_id == new.title.title_id))

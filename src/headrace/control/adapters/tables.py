@@ -118,7 +118,10 @@ titles = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("file_nos", Text, nullable=False),
+    Column("words", Text, nullable=False, server_default=""),
+    Index("ix_titles_newest", "published_at_s", "title_id"),
 )
+"""`words`: id and name, case-folded, for searching."""
 
 files = Table(
     "files",

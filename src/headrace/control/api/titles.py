@@ -1,6 +1,7 @@
 """Titles: register whole or not at all, list, withdraw."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
 
@@ -25,12 +26,17 @@ def list_titles(
     response: Response,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
+    q: Annotated[str, Query(max_length=200, description="Words that must all be in id or name.")] = "",
+    newest: Annotated[bool, Query(description="The newest first, instead of in order of id.")] = False,
 ) -> tuple[TitleView, ...]:
     """Titles in order of id; a `Link: <...>; rel="next"` header says that there are more."""
-    found = parts.store.titles(after=None if after is None else TitleId(after), limit=limit + 1)
+    start = None if after is None else TitleId(after)
+    found = parts.store.titles(after=start, limit=limit + 1, find=q, is_newest_first=newest)
     page = found[:limit]
     if len(found) > limit:
-        response.headers["link"] = f'</v1/titles?after={page[-1].title.title_id}&limit={limit}>; rel="next"'
+        asked = {"after": page[-1].title.title_id, "limit": limit, **({"q": q} if q else {})}
+        more = urlencode({**asked, "newest": "true"} if newest else asked)
+        response.headers["link"] = f'</v1/titles?{more}>; rel="next"'
     return _views(parts, page)
 
 

@@ -15,7 +15,6 @@ const VIEWS = ["fleet", "titles", "events"];
 
 const store = {
   fleet: null,
-  titles: null,
   events: [],
   role: "",
   history: new History(),

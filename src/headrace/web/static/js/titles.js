@@ -2,7 +2,7 @@
 
 import { get } from "/static/js/api.js";
 import { byId, h, icon, reconcile, setAttribute, setShown, setText } from "/static/js/dom.js";
-import { showBytes, showDuration, showInstant } from "/static/js/format.js";
+import { showBytes, showCount, showDuration, showInstant } from "/static/js/format.js";
 import { bar, cell, tableHead } from "/static/js/parts.js";
 
 const COLUMNS = {
@@ -14,6 +14,8 @@ const COLUMNS = {
   published: { label: "Published" },
 };
 const RELOAD_MS = 5_000;
+const TYPING_MS = 200;
+const PAGE = 100;
 
 /** "240p to 1080p (4) · 2 audio · 1 subtitle". */
 export function renditionWords(renditions) {
@@ -25,32 +27,76 @@ export function renditionWords(renditions) {
   return [video, audio && `${audio} audio`, text && `${text} subtitle${text > 1 ? "s" : ""}`].filter(Boolean).join(" · ");
 }
 
-/** The view over `store` ({fleet, titles}); `load()` asks the API, at most every few seconds unless told to. */
+/** The view over `store` ({fleet}); `load()` asks the API for the page shown, at most every few seconds unless told to. */
 export function titlesView(store) {
   const rows = new Map();
+  const state = { titles: null, hasMore: false, find: "", marks: [] };
   let loadedMs = 0;
-  byId("titles-table").append(h("caption", { class: "visually-hidden" }, "Published titles"), tableHead(Object.values(COLUMNS)), h("tbody", { role: "rowgroup" }));
+  let asked = 0;
+  let typing = 0;
+  byId("titles-table").append(h("caption", { class: "visually-hidden" }, "Published titles, newest first"), tableHead(Object.values(COLUMNS)), h("tbody", { role: "rowgroup" }));
   const body = byId("titles-table").querySelector("tbody");
 
-  async function load({ isForced = false } = {}) {
+  byId("titles-find").addEventListener("input", (event) => {
+    state.find = event.target.value.trim();
+    state.marks = [];
+    clearTimeout(typing);
+    typing = setTimeout(() => load({ isForced: true }), TYPING_MS);
+  });
+  // Not `disabled` at the ends: that would take the focus away from who pages by keyboard.
+  byId("titles-older").addEventListener("click", () => {
+    if (!state.hasMore) return;
+    state.marks.push(state.titles.at(-1).title.title_id);
+    load({ isForced: true, isTurned: true });
+  });
+  byId("titles-newer").addEventListener("click", () => {
+    if (!state.marks.length) return;
+    state.marks.pop();
+    load({ isForced: true, isTurned: true });
+  });
+
+  async function load({ isForced = false, isTurned = false } = {}) {
     if (!isForced && Date.now() - loadedMs < RELOAD_MS) return;
     loadedMs = Date.now();
+    asked += 1;
+    const own = asked;
+    const query = new URLSearchParams({ newest: "true", limit: PAGE + 1 });
+    if (state.find) query.set("q", state.find);
+    if (state.marks.length) query.set("after", state.marks.at(-1));
     try {
-      const answer = await get("/v1/titles");
-      store.titles = [...answer].sort((a, b) => b.published_at_s - a.published_at_s);
+      const answer = await get(`/v1/titles?${query}`);
+      if (own !== asked) return; // The words or the page have changed since.
+      state.hasMore = answer.length > PAGE;
+      state.titles = answer.slice(0, PAGE);
       setShown(byId("titles-error"), false);
     } catch (error) {
       setText(byId("titles-error"), error.message);
       setShown(byId("titles-error"), true);
     }
     update();
+    if (isTurned) byId("titles-title").scrollIntoView({ block: "nearest" });
+  }
+
+  function countWords() {
+    if (!state.titles.length) return "";
+    const before = state.marks.length * PAGE;
+    const last = before + state.titles.length;
+    const range = `${showCount(before + 1)} to ${showCount(last)}`;
+    if (state.find) return before || state.hasMore ? `${range} of those found` : `${showCount(last)} found`;
+    return `${range} of ${showCount(Math.max(last, store.fleet?.title_count ?? 0))}, newest first`;
   }
 
   function update() {
-    if (!store.titles) return;
-    setShown(byId("titles-empty"), store.titles.length === 0);
-    setShown(byId("titles-table"), store.titles.length > 0);
-    reconcile(body, rows, store.titles, (view) => view.title.title_id, () => titleRow(store));
+    if (!state.titles) return;
+    const isEmpty = state.titles.length === 0;
+    setText(byId("titles-count"), countWords());
+    setShown(byId("titles-empty"), isEmpty && !state.find && !state.marks.length);
+    setShown(byId("titles-none"), isEmpty && Boolean(state.find));
+    setShown(byId("titles-table"), !isEmpty);
+    setShown(byId("titles-pages"), state.hasMore || state.marks.length > 0);
+    setAttribute(byId("titles-newer"), "aria-disabled", state.marks.length ? null : "true");
+    setAttribute(byId("titles-older"), "aria-disabled", state.hasMore ? null : "true");
+    reconcile(body, rows, state.titles, (view) => view.title.title_id, () => titleRow(store));
   }
 
   return { load, update };

@@ -200,7 +200,7 @@ function bindForm() {
 
 async function loadTitles() {
   const select = byId("choices").elements.title;
-  const known = isMaybeSignedIn() ? await get("/v1/titles").catch(() => null) : null;
+  const known = isMaybeSignedIn() ? await get("/v1/titles?newest=true").catch(() => null) : null;
   const titles = (known ?? []).map((view) => view.title).sort((a, b) => a.name.localeCompare(b.name));
   if (chosen.title && !titles.some((title) => title.title_id === chosen.title)) titles.unshift({ title_id: chosen.title, name: chosen.title });
   if (!chosen.title && titles.length) chosen.title = titles[0].title_id;
