@@ -1,0 +1,1 @@
+"""Load on a machine of the lab: `run_load` for players that check every byte, `run_volume` for sheer volume."""

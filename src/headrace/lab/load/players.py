@@ -1,0 +1,168 @@
+"""What players do: each behaviour is one round on the network, repeated until the time is over."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from headrace.base.clock import Clock
+from headrace.base.rng import Rng
+from headrace.lab.content import border_ranges
+from headrace.lab.load.checking import Ask, conditions, part, whole
+from headrace.lab.load.http1 import Connection, Gone, connect
+from headrace.lab.load.model import Behaviour, LoadPlan
+from headrace.lab.load.tally import Tally
+
+_BITRATES_BPS = (600_000, 2_400_000, 8_000_000)
+_SEGMENT_S = 4.0
+_PAUSE_S = 0.2
+"""Between the segments of a player whose buffer is full; shorter than life, so that a short run sees many."""
+_SLOW_BPS = 4_000_000
+_AFTER_FAULT_S = 0.1
+_DEPTH = 6
+"""Requests sent at once by a player that pipelines."""
+_LARGE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What every player needs."""
+
+    plan: LoadPlan
+    tally: Tally
+    clock: Clock
+    tls: ssl.SSLContext | None
+    until_s: float
+    """Monotonic."""
+
+    async def connect(self) -> Connection:
+        """A new connection to the machine."""
+        plan = self.plan
+        return await connect(plan.address, plan.port, self.tls, self.tally, stall_s=plan.stall_s, clock=self.clock)
+
+    @property
+    def is_over(self) -> bool:
+        return self.clock.monotonic_s() >= self.until_s
+
+
+async def play(behaviour: Behaviour, stage: Stage, rng: Rng) -> None:
+    """Behave so until the time is over. Faults are counted and the player comes back."""
+    while not stage.is_over:
+        try:
+            connection = await stage.connect()
+        except Gone:
+            await stage.clock.sleep(_AFTER_FAULT_S)
+            continue
+        try:
+            await _ROUNDS[behaviour](connection, stage, rng)
+            await connection.close()
+        except Gone:
+            await connection.close(is_abrupt=True)
+
+
+async def sweep(asks: list[Ask], stage: Stage) -> None:
+    """Take requests from the common list until none is left; `until_s` does not count."""
+    while asks:
+        try:
+            connection = await stage.connect()
+        except Gone:
+            return
+        try:
+            while asks:
+                ask = asks.pop()
+                await connection.send([ask])
+                await connection.receive(ask, "sweep")
+            await connection.close()
+        except Gone:
+            await connection.close(is_abrupt=True)
+
+
+def sweep_asks(plan: LoadPlan) -> list[Ask]:
+    """Every range around a border, and every condition, of every file."""
+    asks = [part(file, first, end) for file in plan.files for first, end in border_ranges(file.size_bytes)]
+    asks += [whole(file) for file in plan.files]
+    return asks + [ask for file in plan.files for ask in conditions(file)]
+
+
+async def _segments(connection: Connection, stage: Stage, rng: Rng) -> None:
+    file = rng.choice([file for file in stage.plan.files if file.size_bytes >= _LARGE_BYTES] or stage.plan.files)
+    step = int(rng.choice(_BITRATES_BPS) * _SEGMENT_S / 8)
+    for first in range(0, file.size_bytes, step):
+        ask = part(file, first, min(file.size_bytes, first + step))
+        await connection.send([ask])
+        await connection.receive(ask, Behaviour.SEGMENTS)
+        if stage.is_over:
+            return
+        await stage.clock.sleep(_PAUSE_S)
+
+
+async def _short(connection: Connection, stage: Stage, rng: Rng) -> None:
+    ask = _any_part(stage, rng, most_bytes=20_000)
+    await connection.send([ask])
+    await connection.receive(ask, Behaviour.SHORT)
+
+
+async def _abort(connection: Connection, stage: Stage, rng: Rng) -> None:
+    file = max(rng.sample(stage.plan.files, min(3, len(stage.plan.files))), key=lambda file: file.size_bytes)
+    ask = whole(file)
+    await connection.send([ask])
+    await connection.receive(ask, Behaviour.ABORT, most_bytes=rng.randint(1, max(1, file.size_bytes // 2)))
+
+
+async def _slow(connection: Connection, stage: Stage, rng: Rng) -> None:
+    ask = _any_part(stage, rng, most_bytes=_LARGE_BYTES)
+    await connection.send([ask])
+    await connection.receive(ask, Behaviour.SLOW, pace_bps=_SLOW_BPS)
+
+
+async def _pipeline(connection: Connection, stage: Stage, rng: Rng) -> None:
+    for _ in range(10):
+        asks = [_any_part(stage, rng, most_bytes=200_000) for _ in range(_DEPTH)]
+        await connection.send(asks)
+        for ask in asks:
+            await connection.receive(ask, Behaviour.PIPELINE)
+        if stage.is_over:
+            return
+
+
+async def _multi(connection: Connection, stage: Stage, rng: Rng) -> None:
+    file = rng.choice([file for file in stage.plan.files if file.size_bytes > 1_000])
+    step = file.size_bytes // 4
+    ranges = tuple((index * step, index * step + rng.randint(1, min(step, 50_000))) for index in range(4))
+    ask = Ask(file=file, ranges=ranges, status=206)
+    await connection.send([ask])
+    await connection.receive(ask, Behaviour.MULTI)
+
+
+async def _conditional(connection: Connection, stage: Stage, rng: Rng) -> None:
+    for ask in conditions(rng.choice(stage.plan.files)):
+        await connection.send([ask])
+        await connection.receive(ask, Behaviour.CONDITIONAL)
+
+
+async def _borders(connection: Connection, stage: Stage, rng: Rng) -> None:
+    file = rng.choice(stage.plan.files)
+    ranges = border_ranges(file.size_bytes)
+    for first, end in rng.sample(ranges, min(20, len(ranges))):
+        ask = part(file, first, end)
+        await connection.send([ask])
+        await connection.receive(ask, Behaviour.BORDERS)
+        if stage.is_over:
+            return
+
+
+def _any_part(stage: Stage, rng: Rng, *, most_bytes: int) -> Ask:
+    file = rng.choice(stage.plan.files)
+    first = rng.randrange(file.size_bytes)
+    return part(file, first, rng.randint(first + 1, min(file.size_bytes, first + most_bytes)))
+
+
+_ROUNDS: dict[Behaviour, Callable[[Connection, Stage, Rng], Awaitable[None]]] = {
+    Behaviour.SEGMENTS: _segments,
+    Behaviour.SHORT: _short,
+    Behaviour.ABORT: _abort,
+    Behaviour.SLOW: _slow,
+    Behaviour.PIPELINE: _pipeline,
+    Behaviour.MULTI: _multi,
+    Behaviour.CONDITIONAL: _conditional,
+    Behaviour.BORDERS: _borders,
+}
