@@ -165,6 +165,7 @@ def _run(work: WorkTree, job: Job, stage: Stage, commands: tuple[Command, ...]) 
     places = {"tree": str(work.tree), "jobs": str(job.jobs)}
     fragments = _fragments(work, job.recipe)
     lines = 0
+    job.watch(Progress(stage=stage))
 
     def on_line(line: str) -> None:
         nonlocal lines
