@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -285,6 +286,93 @@ async def _until_served(bed: Bed, file: CatalogFile, body: bytes) -> float:
             await asyncio.sleep(0.1)
     assert answer.content == body
     return asyncio.get_running_loop().time()
+
+
+async def _checked(bed: Bed) -> tuple[int, str]:
+    """Exit code and words of `headrace agent --check`."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "--config", str(bed.config), "--check", stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_check_says_what_would_not_work(bed: Bed) -> None:
+    assert await _checked(bed) == (0, "")
+    assert not bed.state.exists(), "a check leaves nothing behind"
+    bed.state.write_text("no folder")
+    code, said = await _checked(bed)
+    assert (code, "state folder" in said) == (33, True)
+    bed.state.unlink()
+    (bed.folder / "join").unlink()
+    code, said = await _checked(bed)
+    assert (code, "no join token" in said, "appliance token" in said) == (32, True, True)
+    (bed.folder / "join").write_text("join-1")
+    host, port = bed.url.removeprefix("http://").split(":")
+    with socket.create_server((host, int(port)), reuse_port=True):
+        code, said = await _checked(bed)
+    assert (code, f"{host}:{port} is in use by" in said) == (2, True)
+
+
+async def test_check_beside_the_running_agent_is_content(bed: Bed) -> None:
+    async with bed.process():
+        await bed.until(bed.control.has_all, "filled")
+        (bed.folder / "join").unlink()
+        assert await _checked(bed) == (0, "")
+
+
+async def test_a_refused_join_token_is_one_clear_message(bed: Bed) -> None:
+    (bed.folder / "join").write_text("wrong")
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "--config", str(bed.config), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    lines = said.decode().splitlines()
+    assert process.returncode == 32
+    assert sum("join token" in line for line in lines) == 1
+    assert "refused the join token" in lines[-1]
+    assert not [line for line in lines if "task_failed" in line or "Traceback" in line]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("worker", ["", "nobody"])
+async def test_the_state_folder_is_closed_to_others_and_not_to_workers(worker: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="headrace-test-") as name:
+        os.chmod(name, 0o711)
+        bed = Bed(Path(name))
+        async with serving(bed.control.handle) as control_url, serving(bed.origin.handle) as origin_url, bed.http:
+            bed.configure(control_url)
+            bed.config.write_text(bed.config.read_text().replace("workers = 1\n", f'workers = 1\nuser = "{worker}"\n'))
+            bed.control.want(FILES, sources=[], origin_url=origin_url)
+            async with bed.process():
+                await bed.until(bed.control.has_all, "filled")
+                assert (await bed.get(FILES[1])).content == BODIES[1]
+                path = bed.url + content_path(FILES[1].sha256, FILES[1].suffix)
+                tag = {"If-Match": f'"{FILES[1].sha256}"'}
+                assert (await bed.http.get(path, headers=tag)).content == BODIES[1], "through own.sock"
+                assert await _reachable("daemon", bed.state) == []
+                mode = 0o710 if worker else 0o700
+                assert [one.stat().st_mode & 0o777 for one in (bed.state, bed.state / "nginx")] == [mode, mode]
+                open_files = [one.name for one in bed.state.iterdir() if one.is_file() and one.stat().st_mode & 0o077]
+                assert open_files == []
+
+
+async def _reachable(user: str, state: Path) -> list[str]:
+    """What of the agent's own files another user can open or connect to."""
+    code = 'for path; do if test -r "$path" || test -w "$path"; then echo "$path"; fi; done'
+    paths = [state, state / "ledger.db", state / "credential.json", *(state / "nginx").iterdir()]
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", code, "sh", *map(str, paths)),
+        user=user,
+        group=user,
+        extra_groups=[],
+        cwd="/",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return said.decode().split()
 
 
 def _fill_state(bed: Bed) -> FillState | None:

@@ -9,6 +9,7 @@ import gc
 import logging
 import platform
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 import headrace
@@ -36,6 +37,7 @@ from headrace.wire.errors import WireError
 
 _log = logging.getLogger(__name__)
 _FIRST_INTERVAL_S = 2.0
+_FIRST_TURN_S = 2.0
 _LEAST_INTERVAL_S, _MOST_INTERVAL_S = 0.1, 300.0
 
 
@@ -71,19 +73,21 @@ class Agent:
         self._failures = 0
         self._failures_in_a_row = 0
         self._sent_bytes = 0
+        self._had_a_turn = asyncio.Event()
+        self.was_refused = asyncio.Event()
+        """It was never enrolled and cannot be; `refusal` says why."""
+        self.refusal: JoinRefusedError | None = None
 
     async def run(self) -> None:
-        """Work until cancelled, or until a part fails in a way that it cannot mend itself.
-
-        Raises:
-            JoinRefusedError: it was never enrolled and cannot be.
-        """
+        """Work until cancelled; once `was_refused` is set, in vain."""
         parts = self._parts
         await self._resume()
         async with Tasks() as tasks:
             try:
                 tasks.spawn("exchange", self._exchange_for_ever())
                 tasks.spawn("web", parts.web.run())
+                # Looking through the disks would hold up the first report, with which clients come back.
+                await self._wait_for_first_turn()
                 tasks.spawn("disks", parts.store.watch())
                 tasks.spawn("fill", parts.filler.run())
                 tasks.spawn("verify", parts.verifier.run())
@@ -155,6 +159,11 @@ class Agent:
         else:
             await self._use_desired(desired)
 
+    async def _wait_for_first_turn(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_TURN_S):
+                await self._had_a_turn.wait()
+
     async def _exchange_for_ever(self) -> None:
         clock, rng = self._parts.clock, self._parts.rng
         was_sent_again = False
@@ -165,7 +174,9 @@ class Agent:
                 self._failures_in_a_row = 0
             except JoinRefusedError as error:
                 if not self._desired:
-                    raise
+                    self.refusal = error
+                    self.was_refused.set()
+                    return
                 self._failed(error)
             except (WireError, ApplianceError) as error:
                 self._failed(error)
@@ -173,6 +184,7 @@ class Agent:
                 # The top of the loop: serving and filling go on whatever an exchange meets.
                 self._failed(None)
                 _log.exception("turn_failed loop=exchange")
+            self._had_a_turn.set()
             if should_send_again and not was_sent_again:
                 was_sent_again = True
                 continue

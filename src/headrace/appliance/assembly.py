@@ -10,6 +10,7 @@ from headrace.appliance.adapters.credential import CredentialFile
 from headrace.appliance.adapters.fetch import RangeFetcher
 from headrace.appliance.adapters.ledger import Ledger
 from headrace.appliance.adapters.serve_tree import ServeTree
+from headrace.appliance.adapters.state_folder import prepare_state
 from headrace.appliance.adapters.store import DiskStore
 from headrace.appliance.agent import Agent, Parts
 from headrace.appliance.config import AgentConfig
@@ -25,15 +26,17 @@ from headrace.wire.client import open_client
 
 
 @contextmanager
-def only_agent(state: Path) -> Iterator[None]:
+def only_agent(state: Path, worker_user: str = "") -> Iterator[None]:
     """Hold the state folder for this process; the kernel lets go of it when the process ends, however it ends.
+
+    It is closed to other users, but for nginx's workers if they are `worker_user`.
 
     Raises:
         AlreadyRunningError: another agent works on it.
         StateError: the folder cannot be made or written.
     """
+    prepare_state(state, worker_user)
     try:
-        state.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StateError(f"cannot use the state folder {state}: {error.strerror or error}") from None

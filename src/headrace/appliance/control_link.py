@@ -35,6 +35,25 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+def no_token(config: AgentConfig) -> JoinRefusedError:
+    """What is to be said when there is neither a credential nor a join token."""
+    where = config.control.join_token_file or "control.join_token_file (not set)"
+    return JoinRefusedError(
+        f"not enrolled yet, and there is no join token in {where}; `headrace appliance token --site ID` makes one"
+    )
+
+
+def check_enrolment(config: AgentConfig) -> None:
+    """Whether there is a credential, or a join token to get one with; asks nobody.
+
+    Raises:
+        JoinRefusedError: neither is there.
+        StateError: one is there and cannot be read.
+    """
+    if CredentialFile(config.state).read() is None and not read_join_token(config.control.join_token_file):
+        raise no_token(config)
+
+
 class ControlLink:
     """The calls of an agent, with its own credential."""
 
@@ -53,8 +72,7 @@ class ControlLink:
             return
         token = read_join_token(self._config.control.join_token_file)
         if not token:
-            where = self._config.control.join_token_file or "control.join_token_file (not set)"
-            raise JoinRefusedError(f"not enrolled yet, and there is no join token in {where}")
+            raise no_token(self._config)
         await self._enrol_with(token)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeAnswer:

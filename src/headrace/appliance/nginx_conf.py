@@ -64,6 +64,8 @@ class NginxSettings:
     """Who may vouch for an https origin."""
     worker_user: str = ""
     """User of the workers when nginx starts as root; '' for the build's default."""
+    worker_group: str = ""
+    """Their group; '' for the one that is called as the user is."""
     workers: int = 0
     """0 for one a core."""
     worker_connections: int = 16_384
@@ -207,7 +209,8 @@ def _access_log(settings: NginxSettings, *uses: str) -> str:
 
 
 def _main(settings: NginxSettings) -> str:
-    lines = [f"user {settings.worker_user};"] if settings.worker_user else []
+    who = f"{settings.worker_user} {settings.worker_group}".strip()
+    lines = [f"user {who};"] if settings.worker_user else []
     return "\n".join([*lines, "pcre_jit on;"])
 
 
@@ -387,7 +390,13 @@ def _check_characters(settings: NginxSettings) -> None:
         value = getattr(settings, name)
         if _UNSAFE_IN_PATH.search(value) or (value and not value.startswith("/")):
             raise NginxConfError(f"nginx: {name} {value!r} must be an absolute path without quotes, $ and backslashes")
-    words = (settings.appliance_id, settings.redirect_url, settings.origin_url, settings.worker_user)
+    words = (
+        settings.appliance_id,
+        settings.redirect_url,
+        settings.origin_url,
+        settings.worker_user,
+        settings.worker_group,
+    )
     for value in (*words, *settings.resolvers, *settings.listen, *settings.tls_listen):
         if _UNSAFE.search(value):
             raise NginxConfError(f"nginx: {value!r} holds a character that nginx reads as its own")

@@ -13,12 +13,14 @@ import typer
 
 from headrace.appliance.adapters.log_rotation import LogLimits, LogRotation
 from headrace.appliance.adapters.metrics_http import MetricsServer
-from headrace.appliance.adapters.nginx import NginxSupervisor, Watch
+from headrace.appliance.adapters.nginx import NginxSupervisor, Watch, fit_settings
 from headrace.appliance.adapters.nginx_binary import NginxBinary
+from headrace.appliance.adapters.occupants import find_occupant
 from headrace.appliance.adapters.server_usage import ServerUsage
+from headrace.appliance.adapters.state_folder import check_state
 from headrace.appliance.assembly import only_agent, open_agent, open_ledger
 from headrace.appliance.config import AgentConfig, read_config
-from headrace.appliance.errors import JoinRefusedError
+from headrace.appliance.control_link import check_enrolment
 from headrace.appliance.log_reader import LoadMeter
 from headrace.appliance.metrics import exposition
 from headrace.appliance.nginx_conf import render_nginx_conf
@@ -56,7 +58,7 @@ def _agent(
         _say_checked(settings, config, as_json=as_json)
         return
     set_up_logging(log_level)
-    with only_agent(settings.state):
+    with only_agent(settings.state, settings.nginx.user):
         if new_disk is not None:
             _forget_disk(settings, new_disk)
             return
@@ -72,12 +74,17 @@ def _read(path: Path) -> AgentConfig:
 
 
 def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
+    check_state(settings.state)
+    check_enrolment(settings)
+    occupant = find_occupant(settings.nginx.listen + settings.nginx.tls_listen, settings.state / "nginx")
+    if occupant:
+        raise UsageError(f"address {occupant}: end it or set nginx.listen")
     with tempfile.TemporaryDirectory() as folder:
         web = dataclasses.replace(nginx_settings(settings), run_folder=folder, access_log=f"{folder}/access.log")
         binary = NginxBinary(settings.nginx.binary, Path(folder))
         build = asyncio.run(binary.build())
         candidate = Path(folder) / "nginx.conf"
-        candidate.write_text(render_nginx_conf(web, build), encoding="utf-8")
+        candidate.write_text(render_nginx_conf(fit_settings(web, Path(folder)), build), encoding="utf-8")
         asyncio.run(binary.test(candidate))
     if as_json:
         out.print_json(data={"is_ok": True, "appliance": settings.appliance.id, "nginx": build.version_text})
@@ -114,25 +121,23 @@ async def _serve(settings: AgentConfig) -> None:
                     settings.metrics.listen, lambda: exposition(agent.status(), meter.traffic), clock=clock
                 )
                 works["metrics"] = metrics.run()
-            try:
-                await _until_told_to_end(works)
-            except JoinRefusedError:
-                await web.stop()
-                raise
-    if not settings.nginx.keep_on_exit:
+            await _until_told_to_end(works, refused=agent.was_refused)
+    if agent.refusal is not None or not settings.nginx.keep_on_exit:
         await web.stop()
+    if agent.refusal is not None:
+        raise agent.refusal
 
 
-async def _until_told_to_end(works: dict[str, Coroutine[Any, Any, None]]) -> None:
-    """Run all of it until SIGTERM or Ctrl-C; the end of a part is an error, and raised."""
+async def _until_told_to_end(works: dict[str, Coroutine[Any, Any, None]], *, refused: asyncio.Event) -> None:
+    """Run all of it until SIGTERM, Ctrl-C or a refusal; the failure of a part is raised."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     async with Tasks() as tasks:
         for name, work in works.items():
             tasks.spawn(name, work)
-        waiting = tasks.spawn("signal", told.wait())
+        ends = {tasks.spawn("signal", told.wait()), tasks.spawn("refusal", refused.wait())}
         failing = tasks.spawn("failure", tasks.until_first_failure())
-        await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*ends, failing}, return_when=asyncio.FIRST_COMPLETED)
         if failing.done():
             await failing

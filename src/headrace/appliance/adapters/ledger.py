@@ -4,6 +4,7 @@ It is a memory, not the truth: the truth of holdings are the files on the disks.
 anew; then the files are verified again before they count. Credentials are not kept here.
 """
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -155,6 +156,12 @@ class Ledger:
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
+        try:
+            # The files that SQLite lays beside it get the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
+        except OSError as error:
+            raise StateError(f"{path}: {error.strerror or error}") from error
         db = sqlite3.connect(path, timeout=10, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")

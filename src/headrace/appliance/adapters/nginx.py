@@ -9,6 +9,7 @@ new server takes the address meanwhile. Ending or losing the agent leaves the se
 import asyncio
 import contextlib
 import dataclasses
+import grp
 import hashlib
 import logging
 import os
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
-from headrace.appliance.adapters import sockets
 from headrace.appliance.adapters.nginx_binary import NginxBinary, NginxError, first_fault
 from headrace.appliance.adapters.nginx_processes import (
     NginxProcess,
@@ -30,6 +30,7 @@ from headrace.appliance.adapters.nginx_processes import (
     look_at,
     read_usage,
 )
+from headrace.appliance.adapters.occupants import find_occupant
 from headrace.appliance.errors import ApplianceError
 from headrace.appliance.nginx_conf import NginxSettings, render_nginx_conf, split_address
 from headrace.base.clock import Clock
@@ -174,17 +175,17 @@ class NginxSupervisor:
     async def _rendered(self) -> str:
         build = await self._binary.build()
         self._say(version=build.version_text)
-        return render_nginx_conf(_fitted(self._settings, self._folder), build)
+        return render_nginx_conf(fit_settings(self._settings, self._folder), build)
 
     async def _adopt(self, text: str, digest: str, master: NginxProcess | None) -> None:
         """Test the new configuration, swap it in, load it; swap it out again when it did not load."""
         conf, candidate, before = (
             self._folder / name for name in ("nginx.conf", "nginx.conf.new", "nginx.conf.before")
         )
-        write_atomic(candidate, text.encode())
+        write_atomic(candidate, text.encode(), mode=0o600)
         await self._binary.test(candidate)
         if conf.exists():
-            write_atomic(before, conf.read_bytes())
+            write_atomic(before, conf.read_bytes(), mode=0o600)
         os.replace(candidate, conf)
         try:
             await (self._reload(master) if master else self._start(conf))
@@ -275,18 +276,7 @@ class NginxSupervisor:
             await self._end(tuple(still()), signal.SIGKILL, 5.0)
 
     def _find_occupant(self) -> str:
-        """nginx shares its port with any process of the same user that allows sharing; so look before it starts.
-
-        Empty when every address is free or ours.
-        """
-        own = {process.pid for process in find_processes(self._folder)}
-        for address in (*self._settings.listen, *self._settings.tls_listen):
-            for listener in sockets.find_listeners(*split_address(address)):
-                owner = sockets.find_owner(listener.inode)
-                if owner is None or owner[0] not in own:
-                    name = f"{owner[1]} (pid {owner[0]})" if owner else "another process"
-                    return f"{address} is in use by {name}"
-        return ""
+        return find_occupant((*self._settings.listen, *self._settings.tls_listen), self._folder)
 
     async def _end(self, processes: tuple[NginxProcess, ...], kind: signal.Signals, limit_s: float) -> None:
         """Signal masters (or, without one, all), wait, and kill what is left after `limit_s`."""
@@ -421,7 +411,7 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _fitted(settings: NginxSettings, folder: Path) -> NginxSettings:
+def fit_settings(settings: NginxSettings, folder: Path) -> NginxSettings:
     """Settings within the limits of this machine; as root, workers run as the owner of the run folder."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = settings.open_files if hard == resource.RLIM_INFINITY else min(settings.open_files, hard)
@@ -429,6 +419,9 @@ def _fitted(settings: NginxSettings, folder: Path) -> NginxSettings:
     user = settings.worker_user
     if not user and os.geteuid() == 0:
         user = pwd.getpwuid(folder.stat().st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        # nginx would take a group called as the user is; `nobody` has none on Debian. An unknown user nginx refuses.
+        settings = dataclasses.replace(settings, worker_group=grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name)
     return dataclasses.replace(
         settings,
         open_files=files,
