@@ -216,34 +216,21 @@ def _measured(record: UpstreamRecord, now_s: float) -> UpstreamStatus:
 
 
 def _overview(views: tuple[UpstreamStatus, ...], now_s: float) -> Table:
-    table = Table(
-        "upstream",
-        "branch",
-        "candidate",
-        "lag",
-        "fetched",
-        "patches",
-        "lines",
-        "oldest",
-        "unsent",
-        "conflicts/sync",
-        box=None,
-    )
-    for column in range(5, 10):
+    table = Table("upstream", "candidate", "lag", "fetched", "queue", "oldest", "conflicts", box=None)
+    for column in (5, 6):
         table.columns[column].justify = "right"
     for view in views:
         queue = view.queue
+        fetched = f"{show_duration(max(0.0, now_s - view.fetched_at_s))} ago" if view.fetched_at_s else "never"
+        unsent = f", {queue.unsent} not sent" if queue and queue.unsent else ""
         table.add_row(
             view.name,
-            view.branch,
             view.candidate[:12] if view.candidate else "-",
             _lag(view),
-            f"{show_duration(max(0.0, now_s - view.fetched_at_s))} ago" if view.fetched_at_s else "never",
-            str(queue.patches) if queue else "?",
-            str(queue.lines) if queue else "?",
+            fetched,
+            f"{queue.patches} patches, {queue.lines} lines{unsent}" if queue else Text("unreadable", style="red"),
             f"{queue.oldest_days:.0f} d" if queue and queue.oldest_days is not None else "-",
-            str(queue.unsent) if queue else "?",
-            f"{view.conflicts_per_sync:.2f}" if view.conflicts_per_sync is not None else "-",
+            f"{view.conflicts_per_sync:.2f}/sync" if view.conflicts_per_sync is not None else "-",
         )
     return table
 
@@ -297,17 +284,15 @@ def _list(context: typer.Context, as_json: AsJson = False) -> None:
     if not queue.patches:
         out.print(f"the queue is empty: {upstream.patches}", soft_wrap=True)
         return
-    table = Table("patch", "subject", "reason", "sent", "since", "+", "-", "files", box=None)
+    table = Table("patch", "reason", "since", "size", "sent", box=None)
+    table.columns[0].overflow = table.columns[4].overflow = "fold"
     for patch in queue.patches:
         table.add_row(
             patch.file_name,
-            patch.subject,
             str(patch.reason),
-            patch.sent or "no",
             patch.since.isoformat(),
-            str(patch.added_lines),
-            str(patch.removed_lines),
-            str(len(patch.paths)),
+            f"+{patch.added_lines} -{patch.removed_lines}",
+            patch.sent or ("-" if patch.reason is Reason.AGREEMENT else "not yet"),
         )
     out.print(table)
 

@@ -57,8 +57,9 @@ def draw_upstream(record: UpstreamRecord) -> str:
 def _panels(record: UpstreamRecord) -> tuple[_Panel, ...]:
     history = record.history
     waits = [
-        (one.at_s, (one.at_s - one.landed.median_s) / DAY_S) for one in record.reached if one.stage is Stage.CANDIDATE
+        (one.at_s, max(0.0, one.at_s - one.landed.median_s)) for one in record.reached if one.stage is Stage.CANDIDATE
     ]
+    unit, unit_s = _time_unit(max((wait_s for _, wait_s in waits), default=0.0))
     return (
         _Panel(
             title="lag before the sync, commits",
@@ -75,9 +76,9 @@ def _panels(record: UpstreamRecord) -> tuple[_Panel, ...]:
             is_bars=True,
         ),
         _Panel(
-            title="upstream commit to candidate, days (median of the new commits)",
+            title=f"upstream commit to candidate, {unit} (median of the new commits)",
             colour="#059669",
-            points=tuple((at_s, max(0.0, days)) for at_s, days in waits),
+            points=tuple((at_s, wait_s / unit_s) for at_s, wait_s in waits),
         ),
     )
 
@@ -86,7 +87,7 @@ def _draw_panel(panel: _Panel, top: float, first_s: float, last_s: float) -> lis
     base = top + PANEL - GAP
     most = _round_up(max((value for _, value in panel.points), default=0.0))
     parts = [f'<text class="t" x="{LEFT}" y="{top - 8:.0f}" fill="{panel.colour}">{escape(panel.title)}</text>']
-    for value in (0.0, most / 2, most):
+    for value in (0.0, most / 2, most) if most > 1 else (0.0, most):
         y = base - (base - top) * value / most
         parts.append(f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="a" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
@@ -106,7 +107,7 @@ def _draw_panel(panel: _Panel, top: float, first_s: float, last_s: float) -> lis
 def _time_axis(y: float, first_s: float, last_s: float) -> list[str]:
     count = 5 if last_s > first_s else 1
     moments = [first_s + (last_s - first_s) * number / max(1, count - 1) for number in range(count)]
-    form = "%Y-%m-%d" if last_s - first_s > 4 * DAY_S else "%m-%d %H:%M"
+    form = "%Y-%m-%d" if last_s - first_s > 4 * DAY_S else "%m-%d %H:%M:%S"
     return [
         f'<text class="a" x="{_x(at_s, first_s, last_s):.1f}" y="{y:.0f}" text-anchor="{anchor}">'
         f"{datetime.fromtimestamp(at_s, UTC).strftime(form)}</text>"
@@ -116,6 +117,12 @@ def _time_axis(y: float, first_s: float, last_s: float) -> list[str]:
 
 def _anchors(count: int) -> Sequence[str]:
     return ["middle"] if count == 1 else ["start", *["middle"] * (count - 2), "end"]
+
+
+def _time_unit(longest_s: float) -> tuple[str, float]:
+    return next(
+        ((name, size) for name, size in (("days", DAY_S), ("hours", 3600.0)) if longest_s > 2 * size), ("minutes", 60.0)
+    )
 
 
 def _x(at_s: float, first_s: float, last_s: float) -> float:

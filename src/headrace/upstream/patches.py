@@ -97,6 +97,8 @@ def _text(file_name: str, body: bytes) -> str:
         raise PatchError(f"{file_name}: {len(body)} bytes; a patch has at most {MAX_PATCH_BYTES}")
     if b"\0" in body:
         raise PatchError(f"{file_name}: line {body[: body.index(0)].count(10) + 1}: a zero byte; this is no patch file")
+    if not body.endswith(b"\n"):
+        raise PatchError(f"{file_name}: line {body.count(10) + 1}: the file ends within a line; it is cut short")
     return body.decode("utf-8", "surrogateescape")
 
 
@@ -241,19 +243,20 @@ class _Diff:
             raise self._error(f"a line that starts with {mark!r} belongs here")
         if name != "/dev/null" and not name.startswith(prefix):
             raise self._error(f"file names begin with {prefix!r}; write the patch without --no-prefix")
+        path = None if name == "/dev/null" else self._checked(name[len(prefix) :])
         self.at += 1
-        return None if name == "/dev/null" else self._checked(name[len(prefix) :])
+        return path
 
     def _read_hunk(self, old: int, new: int) -> None:
         header_at = self.at
         self.at += 1
         while old > 0 or new > 0 or self._line().startswith("\\"):
-            if self.at >= len(self.lines):
+            if self.at >= len(self.lines) - 1:  # the last one is what follows the last line feed: nothing
                 self.at = header_at
                 raise self._error(f"this hunk lacks {max(old, new)} lines; the file is cut short")
             line = self._line()
             kind = line[:1] or " "
-            if kind not in " +-\\" or (kind == "+" and new == 0) or (kind == "-" and old == 0):
+            if kind not in " +-\\" or (kind in " +" and new == 0) or (kind in " -" and old == 0):
                 raise self._error(f"does not fit the counts of the hunk at line {header_at + 1}")
             if line.startswith(_MARKERS):
                 raise self._error("adds a conflict marker; the conflict was not resolved")
