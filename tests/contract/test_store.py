@@ -620,6 +620,35 @@ class TestTokens:
         store.touch_token("again", now_s=NOW_S)
         assert store.enrol("join-a1", make_appliance(), credential("third"), **NOTED) is Enrolment.TOKEN_SPENT
 
+    def test_one_admin_stays_when_two_end_each_other(self, store: Store, other: Store) -> None:
+        names = [f"{number:016x}" for number in range(6)]
+        for name in names:
+            admin = credential(name, kind=TokenKind.OPERATOR, role=Role.ADMIN, name=name, appliance_id=None)
+            store.add_token(admin, event=None, now_s=NOW_S)
+        works: list[Callable[[], Any]] = [
+            lambda s=s, name=name: s.revoke_token(name, keeps_last_admin=True, **NOTED)
+            for s, name in zip((store, other) * 3, names, strict=True)
+        ]
+        assert sorted(at_once(works)) == [False, True, True, True, True, True]
+        assert len(store.tokens()) == 1
+        assert store.revoke_token(store.tokens()[0].token_id, **NOTED)
+
+    def test_no_session_is_opened_with_a_token_that_has_ended(self, store: Store) -> None:
+        store.add_token(credential("op", kind=TokenKind.OPERATOR, role=Role.READ), event=None, now_s=NOW_S)
+        session = credential("s1", kind=TokenKind.SESSION, role=Role.READ, parent_id="op")
+        assert store.add_token(session, event=None, now_s=NOW_S)
+        store.revoke_token("op", **NOTED)
+        assert not store.add_token(replace(session, token_id="s2"), event=None, now_s=NOW_S)
+        old = store.token("s1")
+        assert old is not None
+        assert old.is_revoked
+
+    def test_a_revoked_credential_does_not_rotate(self, store: Store) -> None:
+        enrolled(store)
+        assert store.start_rotation("cred-a1", next_sha256="ef" * 32)
+        store.revoke_token("cred-a1", **NOTED)
+        assert not store.end_rotation("cred-a1", used_sha256="ef" * 32, **NOTED)
+
     def test_a_known_id_needs_a_token_bound_to_it(self, store: Store) -> None:
         enrolled(store)
         store.touch_token("cred-a1", now_s=NOW_S)

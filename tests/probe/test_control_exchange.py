@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,21 @@ def enrol(store: SqlStore, name: str) -> str:
     store.add_join_token(join, event=A_REASON, now_s=1.0)
     store.enrol(join.join_id, make_appliance(name), token, event=A_REASON, now_s=1.0)
     return secret.text
+
+
+async def test_numbers_out_of_range_are_refused(parts: Parts) -> None:
+    store = parts.store
+    assert isinstance(store, SqlStore)
+    headers = {"authorization": f"Bearer {enrol(store, 'a1')}", "content-type": "application/json"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(parts)), base_url="http://control") as http:
+        for version in (-1, 2**31, 10**30):
+            for query in (f"version={version}", f"version=1&base={version}"):
+                answer = await http.get(f"/v1/agent/plan?{query}", headers=headers)
+                assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+            message = json.loads(Agent("a1", "", http).message())
+            for name in ("plan_version", "desired_version"):
+                answer = await http.post("/v1/agent/exchange", json={**message, name: version}, headers=headers)
+                assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
 
 
 @dataclass

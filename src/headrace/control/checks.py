@@ -11,6 +11,8 @@ from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 
 MOST_PREFIXES = 200_000
+VERSIONS_END = 2**31
+"""What the store keeps versions in: any number from here on is nobody's version."""
 _BOOT_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _BASE_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 _MOST_BPS = 100 * 10**12

@@ -206,7 +206,7 @@ class TokenStore(Protocol):
     def add_token(
         self, token: TokenRow, *, event: NewEvent | None, now_s: float, only_first_admin: bool = False
     ) -> bool:
-        """False: the id is there already, or `only_first_admin` and an admin token is in force."""
+        """False: it is there already, `only_first_admin` and an admin token is in force, or its parent has ended."""
         ...
 
     def touch_token(self, token_id: str, *, now_s: float) -> None:
@@ -221,8 +221,10 @@ class TokenStore(Protocol):
         """Compare-and-set: the second secret was used and becomes the only one."""
         ...
 
-    def revoke_token(self, token_id: str, *, event: NewEvent | None, now_s: float) -> bool:
-        """End a token and the sessions opened with it. False: none in force."""
+    def revoke_token(
+        self, token_id: str, *, event: NewEvent | None, now_s: float, keeps_last_admin: bool = False
+    ) -> bool:
+        """End a token and the sessions opened with it. False: none in force, or it is the last admin's and stays."""
         ...
 
     def add_join_token(self, join: JoinRow, *, event: NewEvent, now_s: float) -> bool:

@@ -47,6 +47,8 @@ class SqlTokens:
                 bump(connection, "event", 0)  # takes the lock: two nodes that start at once add one admin
                 if connection.execute(_admins_in_force()).first() is not None:
                     return False
+            if token.parent_id is not None and not _hold_in_force(connection, token.parent_id):
+                return False
             if not insert_if_absent(connection, tokens, _token_columns(token)):
                 return False
             finish(connection, None, event, now_s)
@@ -63,7 +65,7 @@ class SqlTokens:
             return changed_rows(connection, update(tokens).where(mine).values(next_sha256=next_sha256)) == 1
 
     def end_rotation(self, token_id: str, *, used_sha256: str, event: NewEvent, now_s: float) -> bool:
-        mine = (tokens.c.token_id == token_id) & (tokens.c.next_sha256 == used_sha256)
+        mine = (tokens.c.token_id == token_id) & (tokens.c.next_sha256 == used_sha256) & tokens.c.revoked_at_s.is_(None)
         values = {"secret_sha256": used_sha256, "next_sha256": None, "rotated_at_s": now_s, "last_used_at_s": now_s}
         with self._database.writing() as connection:
             if not changed_rows(connection, update(tokens).where(mine).values(**values)):
@@ -71,10 +73,16 @@ class SqlTokens:
             finish(connection, None, event, now_s)
         return True
 
-    def revoke_token(self, token_id: str, *, event: NewEvent | None, now_s: float) -> bool:
+    def revoke_token(
+        self, token_id: str, *, event: NewEvent | None, now_s: float, keeps_last_admin: bool = False
+    ) -> bool:
         mine = (tokens.c.token_id == token_id) & tokens.c.revoked_at_s.is_(None)
         opened_with_it = (tokens.c.parent_id == token_id) & tokens.c.revoked_at_s.is_(None)
         with self._database.writing() as connection:
+            if keeps_last_admin:
+                bump(connection, "event", 0)  # takes the lock: two admins may end each other at the same moment
+                if connection.execute(_admins_in_force()).scalars().all() == [token_id]:
+                    return False
             if not changed_rows(connection, update(tokens).where(mine).values(revoked_at_s=now_s)):
                 return False
             connection.execute(update(tokens).where(opened_with_it).values(revoked_at_s=now_s))
@@ -148,6 +156,12 @@ def _renew(connection: Connection, appliance: Appliance) -> None:
     values = {name: value for name, value in settings_of(appliance).items() if name != "admin_state"}
     mine = appliances.c.appliance_id == appliance.appliance_id
     connection.execute(update(appliances).where(mine).values(**values, version=appliances.c.version + 1))
+
+
+def _hold_in_force(connection: Connection, token_id: str) -> bool:
+    """Whether a token is in force, which it stays until the transaction ends."""
+    mine = (tokens.c.token_id == token_id) & tokens.c.revoked_at_s.is_(None)
+    return connection.execute(select(tokens.c.token_id).where(mine).with_for_update()).first() is not None
 
 
 def _admins_in_force() -> Any:

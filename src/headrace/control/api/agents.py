@@ -12,7 +12,7 @@ from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.openapi import body_of
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, invalid, not_found
-from headrace.control.checks import check_address, check_message, check_storable
+from headrace.control.checks import VERSIONS_END, check_address, check_message, check_storable
 from headrace.control.exchange import Arrival, judge_arrival, merge_holdings, next_report, page_plan
 from headrace.control.model import Enrolment, FleetRow, SetHead, StoredSet, TokenKind, TokenRow
 from headrace.control.secret_text import SecretKind, new_secret
@@ -87,8 +87,8 @@ async def exchange(request: Request, parts: WithParts, caller: WithCaller) -> Re
 def plan(
     parts: WithParts,
     caller: WithCaller,
-    version: int,
-    base: int | None = None,
+    version: Annotated[int, Query(ge=0, lt=VERSIONS_END)],
+    base: Annotated[int | None, Query(ge=0, lt=VERSIONS_END)] = None,
     after: Annotated[int, Query(ge=0, lt=2**32)] = 0,
 ) -> PlanUpdate:
     """A page of a plan: entries with numbers above `after` that differ from version `base` (none: an empty plan)."""
@@ -121,6 +121,8 @@ def _exchange(parts: Parts, caller: Caller, body: bytes) -> bytes:
     if asked.appliance_id != name:
         raise _impostor(parts, caller, asked.appliance_id)
     check_message(asked.boot_id, asked.sequence)
+    if not (0 <= asked.plan_version < VERSIONS_END and 0 <= asked.desired_version < VERSIONS_END):
+        raise invalid("plan_version, desired_version: use the version in force, 0 for none")
     check_storable("report", asked.report)
     now_s = parts.clock.now_s()
     row, arrival = _take_report(parts, name, asked, now_s)

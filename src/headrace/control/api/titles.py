@@ -11,7 +11,7 @@ from headrace.catalog.model import check_title
 from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, invalid, not_found
-from headrace.control.checks import check_storable, check_words
+from headrace.control.checks import VERSIONS_END, check_storable, check_words
 from headrace.control.model import StoredTitle, TitleConflict
 from headrace.wire.operator import TitleRegistration, TitleView
 
@@ -80,7 +80,7 @@ def _check(asked: TitleRegistration) -> None:
     title = asked.title
     title_id(title.title_id)
     check_words("title.name", title.name, most=500, may_be_empty=True)
-    if not 0 <= asked.expected_version < 2**31:
+    if not 0 <= asked.expected_version < VERSIONS_END:
         raise invalid("expected_version: use 0 or the version that is there")
     for file in title.files:
         file_name(file.sha256)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from headrace.base.ids import appliance_id, site_id
 from headrace.control.access import Caller
 from headrace.control.api.guard import COOKIE, GuardedRoute, is_own_page, not_proven, secret_of
-from headrace.control.api.parts import WithCaller, WithParts, noted
+from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, invalid, not_found
 from headrace.control.checks import check_words
 from headrace.control.model import JoinRow, TokenKind, TokenRow
@@ -95,15 +95,19 @@ def create_token(parts: WithParts, caller: WithCaller, asked: TokenRequest) -> T
 @router.delete("/v1/tokens/{token_id}", status_code=204)
 def revoke_token(parts: WithParts, caller: WithCaller, token_id: str) -> None:
     """End an operator's token and the sessions opened with it; never the last admin's."""
-    rows = parts.store.tokens()
-    row = next((one for one in rows if one.token_id == token_id), None)
-    if row is None:
-        raise not_found(f"token {token_id}")
-    if row.role is Role.ADMIN and sum(one.role is Role.ADMIN for one in rows) == 1:
-        raise Refusal(409, "last-admin", "this is the last admin's token: create another one first")
+    row = _operators_token(parts, token_id)
     happened = noted(caller, "token.revoked", f"token/{token_id}", "operator-asked", row.name)
-    if not parts.store.revoke_token(token_id, event=happened, now_s=parts.clock.now_s()):
+    if parts.store.revoke_token(token_id, event=happened, now_s=parts.clock.now_s(), keeps_last_admin=True):
+        return
+    _operators_token(parts, token_id)  # else another request has just ended it
+    raise Refusal(409, "last-admin", "this is the last admin's token: create another one first")
+
+
+def _operators_token(parts: Parts, token_id: str) -> TokenRow:
+    row = parts.store.token(token_id)
+    if row is None or row.kind is not TokenKind.OPERATOR or row.is_revoked:
         raise not_found(f"token {token_id}")
+    return row
 
 
 @router.get("/v1/session")
@@ -130,7 +134,8 @@ def open_session(request: Request, response: Response, parts: WithParts, asked: 
         rotated_at_s=now_s,
         expires_at_s=now_s + parts.config.auth.session_s,
     )
-    parts.store.add_token(row, event=None, now_s=now_s)
+    if not parts.store.add_token(row, event=None, now_s=now_s):  # it was revoked at this moment
+        raise not_proven(request, parts, "unknown, expired or revoked token")
     response.set_cookie(
         COOKIE,
         secret.text,
