@@ -15,8 +15,8 @@ from pathlib import Path
 from headrace.base.clock import Clock
 from headrace.upstream.model import CommitId, Landed, PatchId, commit_id, show_url
 from headrace.upstream.queue import UpstreamCommit
-from headrace.wire.files import write_atomic
-from headrace.workshop.adapters.git import LOCAL_TIMEOUT_S, NETWORK_TIMEOUT_S, Git
+from headrace.workshop.adapters.checkout import Checkout
+from headrace.workshop.adapters.git import NETWORK_TIMEOUT_S, Git
 from headrace.workshop.errors import RepositoryError
 
 ASK_TIMEOUT_S = 60.0
@@ -243,27 +243,14 @@ class Mirror:
     def check_out(self, commit: CommitId, folder: Path) -> CommitId:
         """Make the tracked files in `folder` those of `commit`, touching only what differs; the source tree's name.
 
-        Other files (a build's) stay, and so do the times of unchanged files: an incremental build works. The index lies
-        beside the folder (`.<name>.index`), nothing of git in it. Killed half-way, the next call starts afresh.
+        Other files (a build's) stay, and so do the times of unchanged files: an incremental build works. Nothing of
+        git lies in the folder; the index is beside it. Killed half-way, the next call starts afresh.
 
         Raises:
             RepositoryError: no such commit, the disk is full, or `folder` is not ours.
+            BusyError: another process checks out there.
         """
-        index, working, ours = (folder.with_name(f".{folder.name}.{kind}") for kind in ("index", "working", "checkout"))
-        if index.exists() and folder.is_dir():
-            index.rename(working)
-        else:
-            if folder.exists() and not ours.exists() and any(folder.iterdir()):
-                raise RepositoryError(f"{folder} holds files that Headrace did not check out; name an empty folder")
-            write_atomic(ours, b"")
-            working.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        git = self.git(work_tree=folder, index=working)
-        git.run("read-tree", "--reset", "-u", commit, timeout_s=NETWORK_TIMEOUT_S)
-        # Somebody may have changed a tracked file; what still has its old times is skipped.
-        git.run("checkout-index", "--all", "--force", "--index", timeout_s=LOCAL_TIMEOUT_S)
-        working.rename(index)
+        Checkout(folder=folder).put(commit, lambda tree, index: self.git(work_tree=tree, index=index))
         return self.facts([commit])[0].tree
 
     def _log(self, *words: str) -> tuple[CommitFacts, ...]:

@@ -102,7 +102,8 @@ def test_our_lines_may_be_trailers_of_the_message() -> None:
         ),
         ("diff --git a/a b b/a b\nold mode 100644\nnew mode 100755\n", ("a b",)),
         (
-            "diff --git a/p.bin b/p.bin\nindex 1..2 100644\nGIT binary patch\nliteral 3\nKcmZ?d\n\nliteral 4\nLcmZQz\n\n",
+            "diff --git a/p.bin b/p.bin\nindex 1..2 100644\n"
+            "GIT binary patch\nliteral 3\nKcmZ?d\n\nliteral 4\nLcmZQz\n\n",
             ("p.bin",),
         ),
     ],
