@@ -62,7 +62,7 @@ class CheckCalibration:
     check_id: CheckId
     pairs: int
     """Usable A/A pairs (for deterministic checks: repeats of both sides)."""
-    spread: float
+    spread: float | None
     """Standard deviation of a pair's effect, robust (1.4826 times the median distance from the median); relative or
     in the unit.
     """
@@ -202,7 +202,7 @@ def _paired(
     check = CheckCalibration(
         check_id=definition.check_id,
         pairs=0,
-        spread=math.nan,
+        spread=None,
         bias=None,
         false_alarms=rate(int(alarm.sum()), alarm.size),
         passes=rate(int((passed & ~alarm).sum()), passed.size),
@@ -216,7 +216,8 @@ def _with_noise(definition: CheckDefinition, check: CheckCalibration, known: Flo
     metric, error = definition.metric, 1 - CONFIDENCE
     spread = float(1.4826 * np.median(np.abs(known - np.median(known))))
     low, high = bounds(known.tolist(), low_error=error, high_error=error)
-    bias = Interval(low=from_scale(metric, low), high=from_scale(metric, high), low_error=error, high_error=error)
+    ends = [from_scale(metric, end) if math.isfinite(end) else None for end in (low, high)]
+    bias = Interval(low=ends[0], high=ends[1], low_error=error, high_error=error)
     return replace(check, pairs=int(known.size), spread=from_scale(metric, spread), bias=bias)
 
 
@@ -246,7 +247,7 @@ def _deterministic(definition: CheckDefinition, runs: Sequence[Mapping[CheckId, 
     assert definition.repeat_spread is not None
     all_repeats = [one.repeats for run in runs if (one := run.get(definition.check_id)) and one.repeats]
     seen = [spread for one in all_repeats if (spread := measured_spread(definition, one)) is not None]
-    worst = max(seen, default=math.nan)
+    worst = max(seen, default=None)
     # The bracket's low end lies at most two spreads and one side's range below the true effect.
     margin = to_scale(definition.metric, definition.margin.value)
     found = margin + 3 * definition.repeat_spread
@@ -267,7 +268,7 @@ def _unknown(definition: CheckDefinition, pairs: int) -> CheckCalibration:
     return CheckCalibration(
         check_id=definition.check_id,
         pairs=pairs,
-        spread=math.nan,
+        spread=None,
         bias=None,
         false_alarms=None,
         passes=None,

@@ -168,8 +168,9 @@ class Fault:
 class Interval:
     """Where the effect lies, at any number of pairs at once (a confidence sequence); positive is worse."""
 
-    low: float
-    high: float
+    low: float | None
+    """None: nothing is ruled out on this side yet."""
+    high: float | None
     low_error: float
     """Most probability that the effect is ever shown above `low` while it is below."""
     high_error: float

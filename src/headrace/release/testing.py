@@ -2,12 +2,17 @@
 searches.
 """
 
+import hashlib
+
 import numpy as np
 
 from headrace.release.bisect import BisectState, Conclusion, Outcome, Step, StepKind, next_step
 from headrace.release.history import Commit, History
 from headrace.release.model import Better, CheckDefinition, CheckId, Margin, Metric, Pair, Scale, level_of
 from headrace.release.sequential import Floats
+from headrace.upstream.build import BuildId
+from headrace.upstream.candidate import Candidate, CandidateId, Component
+from headrace.upstream.model import CommitId
 
 NOISES = ("normal", "heavy", "drift", "bursts", "growing")
 
@@ -105,3 +110,33 @@ def play(
             outcome = Outcome.FAIL if is_bad != (rng.random() < error) else Outcome.PASS
         state = state.answered(step, outcome, cost_s=state.search.run_cost_s)
     return step
+
+
+def sample_candidate(name: str, *, linux: str, patches: tuple[str, ...] = ()) -> Candidate:
+    """A candidate of a kernel and an nginx, with made-up digests."""
+
+    def component(part: str, version: str, commit: str) -> Component:
+        digest = hashlib.sha256(f"{part} {version}".encode()).hexdigest()
+        return Component(
+            name=part,
+            recipe=part,
+            recipe_digest=digest,
+            build_id=BuildId(f"b-{digest[:12]}"),
+            upstream=part,
+            commit=CommitId(commit * 40),
+            version=version,
+            patches=patches if part == "linux" else (),
+            config_sha256=digest,
+            toolchain="gcc 14.2.0, binutils 2.44",
+            toolchain_digest=digest,
+            output_sha256=digest,
+            outputs={part: digest},
+        )
+
+    return Candidate(
+        candidate_id=CandidateId(name),
+        made_at_s=1_795_300_000.0,
+        components=(component("linux", linux, linux[2]), component("nginx", "1.31.3", "e")),
+        headrace_version="0.1.0",
+        nginx_template_sha256="ab" * 32,
+    )

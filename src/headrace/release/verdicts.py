@@ -158,10 +158,8 @@ def _evidence(effects: list[float], margin: float, allowed: Allowed) -> tuple[st
 
 
 def _interval(definition: CheckDefinition, low: float, high: float, errors: tuple[float, float]) -> Interval:
-    metric = definition.metric
-    return Interval(
-        low=from_scale(metric, low), high=from_scale(metric, high), low_error=errors[0], high_error=errors[1]
-    )
+    ends = [from_scale(definition.metric, end) if math.isfinite(end) else None for end in (low, high)]
+    return Interval(low=ends[0], high=ends[1], low_error=errors[0], high_error=errors[1])
 
 
 def _result(definition: CheckDefinition, **fields: object) -> CheckResult:
