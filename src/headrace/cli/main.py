@@ -23,6 +23,7 @@ COMMANDS = (
     "token",
     "status",
     "log",
+    "lab",
     "upstream",
     "release",
     "demo",

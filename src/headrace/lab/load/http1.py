@@ -31,7 +31,7 @@ class Connection:
         self._tally = tally
         self._stall_s = stall_s
         self._clock = clock
-        self._sent_s = 0.0
+        self._sent_s: float | None = None
 
     async def send(self, asks: Sequence[Ask]) -> None:
         """Send requests in one write."""
@@ -47,7 +47,9 @@ class Connection:
             pace_bps: read no faster than so many bits a second; 0: as fast as they come.
         """
         status, headers = await self._head()
-        self._tally.first_byte(self._clock.monotonic_s() - self._sent_s)
+        if self._sent_s is not None:  # of requests sent together only the first: the others wait for its body
+            self._tally.first_byte(self._clock.monotonic_s() - self._sent_s)
+            self._sent_s = None
         length = 0 if status == 304 else _length(headers)
         fault = head_fault(ask, status, headers)
         began_s = self._clock.monotonic_s()
