@@ -114,7 +114,7 @@ class Mirror:
 
     def clean(self) -> None:
         """Remove what a killed git left behind. Only for the holder of the upstream's lock."""
-        for pattern in ("*.lock", "refs/headrace/**/*.lock", "objects/pack/tmp_*"):
+        for pattern in ("*.lock", "refs/headrace/**/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*"):
             for left in self.folder.glob(pattern):
                 left.unlink(missing_ok=True)
         if self.folder.exists():

@@ -58,6 +58,8 @@ _SETTINGS = {
     "user.email": IDENTITY[1],
 }
 
+_TELLING = r"fatal:|error:|ssh:|remote: (?!Enumerating|Counting|Compressing|Total)"
+"""Lines that say what went wrong."""
 _MEANINGS = (
     (r"No space left on device|Disk quota exceeded", "the disk is full; nothing was changed"),
     (
@@ -66,7 +68,7 @@ _MEANINGS = (
     ),
     (
         r"does not appear to be a git repository|[Nn]ot a git repository|[Rr]epository '?.*'? not found"
-        r"|[Rr]epository '?.*'? does not exist|not valid: is this a git repository",
+        r"|[Rr]epository '?.*'? does not exist|invalid gitfile format|not valid: is this a git repository",
         "there is no git repository",
     ),
     (
@@ -231,7 +233,7 @@ class Git:
 
 def explain(said: str, *, code: int) -> str:
     """What git said on standard error, for an operator: the meaning where known, then git's words, no passwords."""
-    words = " ".join(line for line in said.splitlines() if line.startswith(("fatal:", "error:", "remote:", "ssh:")))
+    words = " ".join(line for line in said.splitlines() if re.match(_TELLING, line))
     words = re.sub(r"([a-z0-9+.-]+://)[^/@\s']*@", r"\1", words or " ".join(said.split()))[:600]
     meaning = next((meaning for pattern, meaning in _MEANINGS if re.search(pattern, said)), "")
     if code < 0:
