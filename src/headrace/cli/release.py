@@ -164,7 +164,7 @@ def _show_outcome(outcome: "Outcome", store: "BuildStore", as_json: bool) -> Non
     for output in build.outputs:
         out.print(f"  {store.folder(build) / output.name}  {show_bytes(output.size_bytes)}", soft_wrap=True)
     if build.same_as:
-        out.print(f"  the same, byte for byte, as {build.same_as}: what was proven of that holds for this")
+        out.print(f"  the same, byte for byte, as {build.same_as}: what holds for that holds for this", soft_wrap=True)
     if build.warnings:
         out.print(f"  {len(build.warnings)} warnings of the compiler; `--json` lists them")
     if not outcome.was_stored and not build.provenance.has_ccache:
@@ -199,15 +199,14 @@ def _builds(folder: ReleaseFolder = DEFAULT_FOLDER, as_json: AsJson = False) -> 
         rows.append(
             (
                 build.build_id,
-                build.provenance.inputs.recipe,
-                build.sources[-1].version,
-                build.sources[-1].commit or build.sources[-1].name,
-                datetime.fromtimestamp(build.provenance.started_at_s, UTC).strftime("%Y-%m-%d %H:%M"),
+                f"{build.provenance.inputs.recipe} {build.sources[-1].version}",
+                (build.sources[-1].commit or "")[:12] or build.sources[-1].name,
+                datetime.fromtimestamp(build.provenance.started_at_s, UTC).strftime("%m-%d %H:%M"),
                 show_duration(build.provenance.took_s),
                 f"same as {build.same_as}" if build.same_as else state,
             )
         )
-    _table(("build", "recipe", "version", "source", "made (UTC)", "took", "state"), rows, "nothing was built yet")
+    _table(("build", "what", "source", "made (UTC)", "took", "state"), rows, "nothing was built yet")
 
 
 def _candidate(
@@ -329,7 +328,9 @@ def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], when_empty:
     from rich import box
     from rich.table import Table
 
-    table = Table(*titles, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, no_wrap=number == 0, overflow="fold")  # ids are for copying
     for row in rows:
         table.add_row(*row)
     out.print(table)

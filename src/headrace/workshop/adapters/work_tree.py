@@ -91,7 +91,11 @@ class WorkTree:
         self._remove(remove)
         for path in remove:
             known.pop(path, None)
+        folders: set[bytes] = set()
         for path in write:
+            if not is_new or path.rpartition(b"/")[0] not in folders:
+                _make_room(os.fsencode(self.tree), path)
+                folders.add(path.rpartition(b"/")[0])
             known[path] = self._write(source, path, wanted[path])
         # The files are new, so their times are recent; nobody but a build writes here, under the lock that we hold.
         write_index(self._index, known, now_s=now_s + 1e6)
@@ -120,7 +124,6 @@ class WorkTree:
     def _write(self, source: Path, path: bytes, leaf: Leaf) -> Known:
         origin, target = os.path.join(os.fsencode(source), path), os.path.join(os.fsencode(self.tree), path)
         content = _content(origin, leaf)
-        _make_room(os.fsencode(self.tree), path)
         if leaf.mode == LINK:
             os.symlink(content, target)
         else:
