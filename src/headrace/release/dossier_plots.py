@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from html import escape
 
 from headrace.release.model import CheckDefinition, CheckResult, Interval
-from headrace.release.verdicts import show_effect
 
 WIDTH, HEIGHT = 640, 76
 _LEFT, _RIGHT, _MIDDLE = 12, 12, 32
+_LABEL_ROOM = 100
 _POINT_ROWS = 5
 """Points of pairs are spread over so many heights, so that equal ones are seen."""
 
@@ -43,7 +43,7 @@ def interval_plot(result: CheckResult, definition: CheckDefinition) -> str:
         f'<line class="margin" x1="{margin}" x2="{margin}" y1="6" y2="{foot}"/>{dots}'
         f'<line class="interval" x1="{axis.x(low)}" x2="{axis.x(high)}" y1="{_MIDDLE}" y2="{_MIDDLE}"/>'
         f'<circle class="guess" cx="{axis.x(result.effect)}" cy="{_MIDDLE}" r="5"/>'
-        + _labels(axis, definition)
+        + _labels(axis, definition.margin.value)
         + "</svg>"
     )
 
@@ -69,11 +69,12 @@ def _axis(result: CheckResult, interval: Interval, margin: float) -> _Axis:
     return _Axis(low - room, high + room)
 
 
-def _labels(axis: _Axis, definition: CheckDefinition) -> str:
-    margin = definition.margin.value
-    labels = [(margin, "margin " + show_effect(definition, margin))]
-    # Zero goes without words where they would run into the margin's.
-    if abs(axis.x(margin) - axis.x(0)) > 130:
-        labels.append((0.0, "no change"))
-    places = [(min(max(axis.x(value), 90), WIDTH - 110), text) for value, text in labels]
-    return "".join(f'<text x="{x}" y="{HEIGHT - 5}" text-anchor="middle">{escape(text)}</text>' for x, text in places)
+def _labels(axis: _Axis, margin: float) -> str:
+    labels = [(axis.x(margin), "margin")]
+    # Zero goes without words where they would run into the margin's, which a phone shows larger.
+    if abs(axis.x(margin) - axis.x(0)) > _LABEL_ROOM:
+        labels.append((axis.x(0), "no change"))
+    return "".join(
+        f'<text x="{min(max(x, 60), WIDTH - 50)}" y="{HEIGHT - 5}" text-anchor="middle">{text}</text>'
+        for x, text in labels
+    )

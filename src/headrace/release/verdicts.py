@@ -18,6 +18,7 @@ from headrace.release.model import (
     Pair,
     Reason,
     Repeats,
+    Scale,
     Verdict,
     effect_of,
     from_scale,
@@ -149,11 +150,11 @@ def _where(low: float, high: float, margin: float) -> tuple[Verdict, Reason]:
 
 
 def _evidence(effects: list[float], margin: float, allowed: Allowed) -> tuple[str, ...]:
-    worse = 1 / anytime_p(effects, margin, Side.ABOVE)
-    within = 1 / anytime_p(effects, margin, Side.BELOW)
+    worse = _odds(anytime_p(effects, margin, Side.ABOVE))
+    within = _odds(anytime_p(effects, margin, Side.BELOW))
     return (
-        f"evidence that it is worse than the margin: {worse:.3g} to 1, fails from {1 / allowed.fail_error:.3g}",
-        f"evidence that it is within the margin: {within:.3g} to 1, passes from {1 / allowed.pass_error:.3g}",
+        f"evidence that it is worse than the margin: {worse} to 1, fails from {_odds(allowed.fail_error)}",
+        f"evidence that it is within the margin: {within} to 1, passes from {_odds(allowed.pass_error)}",
     )
 
 
@@ -173,25 +174,28 @@ def _result(definition: CheckDefinition, **fields: object) -> CheckResult:
 
 def _sentence(definition: CheckDefinition, middle: float, low: float, high: float, verdict: Verdict) -> str:
     metric = definition.metric
-
-    def show(effect: float) -> str:
-        return show_effect(definition, from_scale(metric, effect))
-
-    ending = {
-        Verdict.PASS: f"within the margin of {show_effect(definition, definition.margin.value)}",
-        Verdict.FAIL: f"beyond the margin of {show_effect(definition, definition.margin.value)}",
-        Verdict.INCONCLUSIVE: f"not told from the margin of {show_effect(definition, definition.margin.value)}",
-    }[verdict]
-    return f"{metric.name} {show(middle)} ({show(low)} to {show(high)}), {ending}"
+    best, least, most = (_number(definition, from_scale(metric, one)) for one in (middle, low, high))
+    unit = " %" if metric.scale is Scale.RATIO else f" {metric.unit}"
+    relation = {Verdict.PASS: "within", Verdict.FAIL: "beyond", Verdict.INCONCLUSIVE: "not told from"}[verdict]
+    margin = _number(definition, definition.margin.value)
+    return f"{metric.name} {best}{unit} ({least} to {most}), {relation} the margin of {margin}{unit}"
 
 
 def show_effect(definition: CheckDefinition, effect: float) -> str:
     """An effect as people read it: '+5.0 %' worse, '-1.2 %' better; in the metric's unit where that is the scale."""
+    unit = " %" if definition.metric.scale is Scale.RATIO else f" {definition.metric.unit}"
+    return _number(definition, effect) + unit
+
+
+def _number(definition: CheckDefinition, effect: float) -> str:
     if not math.isfinite(effect):
         return "unknown" if math.isnan(effect) else ("+" if effect > 0 else "-") + "∞"
-    if definition.metric.scale.value == "ratio":
-        return f"{100 * effect:+.2f} %"
-    return f"{effect:+.3g} {definition.metric.unit}"
+    return f"{100 * effect:+.2f}" if definition.metric.scale is Scale.RATIO else f"{effect:+.3g}"
+
+
+def _odds(error: float) -> str:
+    odds = 1 / error
+    return f"{float(f'{odds:.2g}'):,.0f}" if odds >= 10 else f"{odds:.1f}"
 
 
 def _listed(values: tuple[float | None, ...]) -> str:

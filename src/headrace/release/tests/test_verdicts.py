@@ -133,7 +133,7 @@ def test_higher_is_better_turns_the_effect_round() -> None:
 def test_effects_read_well() -> None:
     assert show_effect(definition(), 0.0512) == "+5.12 %"
     assert show_effect(definition(scale=Scale.DIFFERENCE), -0.5) == "-0.5 CPU s/GB"
-    assert show_effect(definition(), math.inf) == "+∞"
+    assert show_effect(definition(), math.inf) == "+∞ %"
 
 
 def test_the_order_of_a_pair_is_a_fair_coin() -> None:
