@@ -14,7 +14,7 @@ from headrace.appliance.adapters.disk import Disk, DiskRoomNow
 from headrace.appliance.adapters.idle_thread import make_thread_idle
 from headrace.appliance.adapters.ledger import Ledger
 from headrace.appliance.config import StoreSettings
-from headrace.appliance.errors import DiskError
+from headrace.appliance.errors import DiskError, StateError
 from headrace.base.ids import ApplianceId
 from headrace.base.logs import event
 from headrace.fleet.model import DiskReport
@@ -36,6 +36,8 @@ class DiskSlot:
         """Of the disk in use; '' before one was seen."""
         self.is_ok = False
         self.error = "not checked yet"
+        self.is_to_compare = asyncio.Event()
+        """It came into use: what lies on it is to be compared with what is known."""
         self.room = DiskRoomNow(total_bytes=0, free_bytes=0)
         self._settings, self._ledger, self._appliance_id = settings, ledger, appliance_id
         self._strikes = 0
@@ -72,6 +74,7 @@ class DiskSlot:
         if self._checking is None:
             loop = asyncio.get_running_loop()
             self._checking = loop.run_in_executor(self._pool, lambda: self._identify(taken))
+            self._checking.add_done_callback(_swallow)  # it may end after everybody who waited for it
         await asyncio.wait({self._checking}, timeout=self._settings.check_timeout_s)
         if not self._checking.done():
             self.error = f"no answer within {self._settings.check_timeout_s:g} s"
@@ -79,7 +82,7 @@ class DiskSlot:
         checked, self._checking = self._checking, None
         try:
             disk_id, self.room = checked.result()
-        except DiskError as error:
+        except (DiskError, StateError) as error:
             self.error = str(error)
             return None
         return disk_id

@@ -82,6 +82,7 @@ class DiskStore:
         async with Tasks() as tasks:
             for slot in self._slots:
                 tasks.spawn(f"disk {slot.disk.folder}", self._watch(slot))
+                tasks.spawn(f"compare {slot.disk.folder}", self._compare_when_due(slot))
             await tasks.until_first_failure()
 
     def close(self) -> None:
@@ -276,8 +277,6 @@ class DiskStore:
         return {name: one for files in self._away.values() for name, one in files.items() if one.verified_s > 0}
 
     async def _watch(self, slot: DiskSlot) -> None:
-        if slot.is_ok:
-            await self._compare(slot)
         while True:
             pause_s = self._settings.check_interval_s if slot.is_ok else self._settings.retry_interval_s
             await self._clock.sleep(jittered(self._rng, pause_s))
@@ -319,8 +318,7 @@ class DiskStore:
         self.changes += 1
         self.losses += 1
         event(_log, "disk_in_use", folder=slot.disk.folder, disk=slot.disk_id, files=len(self._held))
-        if not is_start:
-            await self._compare(slot)
+        slot.is_to_compare.set()
 
     def _drop(self, slot: DiskSlot) -> None:
         slot.is_ok = False
@@ -340,14 +338,24 @@ class DiskStore:
             error=slot.error,
         )  # fmt: skip
 
+    async def _compare_when_due(self, slot: DiskSlot) -> None:
+        # Beside the checks: a disk that hangs in the middle of its listing must be found out by them.
+        while True:
+            await slot.is_to_compare.wait()
+            slot.is_to_compare.clear()
+            await self._compare(slot)
+
     async def _compare(self, slot: DiskSlot) -> None:
         """See what really lies on a disk: files gone or cut short are withdrawn, unknown ones are to be verified."""
         # Fills go on during the walk: only what was held before it and is the same after it can be missing.
-        before = {name: one for name, one in self._held.items() if one.disk_id == slot.disk_id}
+        disk_id = slot.disk_id
+        before = {name: one for name, one in self._held.items() if one.disk_id == disk_id}
         try:
-            found = await slot.run(partial(slot.disk.find_objects, slot.disk_id), timeout_s=_LONG_S)
+            found = await slot.run(partial(slot.disk.find_objects, disk_id), timeout_s=_LONG_S)
         except DiskError as error:
             await self._trouble(slot, error)
+            return
+        if not slot.is_ok or slot.disk_id != disk_id:
             return
         lost = [
             name
