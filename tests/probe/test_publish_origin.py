@@ -34,7 +34,11 @@ def started(folder: Path, *listen: str) -> "Iterator[subprocess.Popen[str]]":
     command = [*HEADRACE, "origin", "--folder", str(folder)]
     for address in listen:
         command += ["--listen", address]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "LC_ALL": "C"})
+    # A command that is killed leaves nginx's folder behind: here, where it is swept with the rest of the test.
+    temporary = folder.with_name(f"{folder.name}-run")
+    temporary.mkdir(exist_ok=True)
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         yield process
     finally:
