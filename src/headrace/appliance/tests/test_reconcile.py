@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.appliance.reconcile import Exchanges, Held, InForce
+from headrace.appliance.plan import FillPlan
+from headrace.appliance.reconcile import Exchanges, Held, InForce, held_of
+from headrace.appliance.testing import file_of, plan_of
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import ApplianceReport
@@ -115,3 +117,17 @@ def test_any_order_of_losses_converges(restarts, steps):
         learned = talk(exchanges, peer, held([1, 5, 9]))
     assert peer.files == FileSet([1, 5, 9])
     assert not learned.should_send_again
+
+
+@given(st.sets(st.integers(1, 12)), st.sets(st.integers(1, 12)))
+def test_what_of_the_plan_is_held(planned: set[int], present: set[int]) -> None:
+    bodies = {number: b"%d" % number for number in range(1, 13)}
+    plan = plan_of(file_of(number, bodies[number]) for number in planned)
+    found = held_of(plan, {file_of(number, bodies[number]).sha256 for number in present})
+    assert found.files == FileSet(planned & present)
+    assert found.digest == FileSet(planned & present).digest()
+    assert found.total_bytes == sum(len(bodies[number]) for number in planned & present)
+
+
+def test_without_a_plan_nothing_counts_as_held() -> None:
+    assert held_of(FillPlan(), {file_of(1, b"x").sha256}).digest == FileSet().digest()
