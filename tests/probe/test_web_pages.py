@@ -234,6 +234,7 @@ def test_many_titles_are_paged_and_found_by_keyboard(chromium: Browser, open_pag
         page.keyboard.type("x")
         expect(page.locator("#titles-none")).to_be_visible()
         expect(page.locator("#titles-find")).to_be_focused()
+        page.goto("about:blank")  # before the server goes
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, canvas, video, svg, progress")]
