@@ -182,7 +182,7 @@ class Builder:
 
     @contextlib.contextmanager
     def _work_tree(self, recipe: Recipe, work_name: str) -> Iterator[tuple[WorkTree, int]]:
-        name = f"{recipe.name}@{work_name}"
+        name = line_of(recipe, work_name)
         lock = self._store.root / "locks" / f"work-{name}.lock"
         with hold_lock(lock, clock=self._clock, wait_s=self._config.wait_s, on_wait=self._waits) as descriptor:
             folder = self._store.root / "work" / name
@@ -211,6 +211,7 @@ class Builder:
         for folder in trees[: -self._config.work_trees]:
             with try_lock(self._store.root / "locks" / f"work-{folder.name}.lock") as is_ours:
                 if is_ours:
+                    shutil.rmtree(self._store.root / "checkouts" / folder.name, ignore_errors=True)
                     shutil.rmtree(folder, ignore_errors=True)
 
     def _toolchain(self, recipe: Recipe) -> Toolchain:
@@ -223,6 +224,11 @@ class Builder:
 
     def _tell(self, what: str, work: WorkTree) -> str:
         return f"{what}\nlog: {work.log}"
+
+
+def line_of(recipe: Recipe, work_name: str) -> str:
+    """The name of a work tree: each recipe has its own, and as many as are asked for."""
+    return f"{recipe.name}@{work_name}"
 
 
 def failure_of(build: Build, store: BuildStore) -> BuildFailedError:

@@ -50,7 +50,7 @@ class Runner:
             OverrunError: it ran past the deadline, or the log got too large.
             OSError: the log cannot be written.
         """
-        with self.log.open("ab") as log:
+        with self.log.open("ab", buffering=0) as log:
             log.write(b"$ " + " ".join(command).encode() + b"\n")
             log.flush()
             try:
