@@ -222,7 +222,6 @@ def test_what_does_not_build_is_told_and_remembered(bench: Bench) -> None:
     [
         ('program = "out/program"', 'program = "out/other"', "no file out/other"),
         ('result = "out/config"', 'result = "out/none"', "left no out/none"),
-        (MAKE, '[["no-such-program"]]', "no-such-program"),
         (MAKE, '[["sh", "-c", "kill -9 $$"]]', "-9"),
         (MAKE, '[["sh", "-c", "ln -sf /bin/sh out/program"]]', "no file out/program"),
     ],
@@ -267,10 +266,22 @@ def test_a_time_limit_is_no_verdict(bench: Bench) -> None:
     assert bench.store.builds() == []
 
 
-def test_a_full_disk_is_no_verdict(bench: Bench) -> None:
-    text = RECIPE.replace(MAKE, '[["sh", "-c", "echo No space left on device; exit 1"]]')
+@pytest.mark.parametrize(
+    "command",
+    [
+        '["sh", "-c", "echo No space left on device; exit 1"]',
+        '["no-such-program"]',
+        '["sh", "-c", "echo \'make: *** [x] Error 127\'; exit 2"]',
+    ],
+)
+def test_what_this_machine_lacks_is_no_verdict(bench: Bench, command: str) -> None:
+    text = RECIPE.replace(MAKE, f"[{command}]")
     with pytest.raises(BuildFailedError, match="this machine"):
         bench.build(recipe=recipe_of(text))
+    assert bench.store.builds() == []
+
+
+def test_too_little_room_is_said_before(bench: Bench) -> None:
     bench.config = dataclasses.replace(bench.config, min_free="100000TiB")
     with pytest.raises(StoreError, match="too little room"):
         bench.build()

@@ -24,6 +24,7 @@ BuildId = NewType("BuildId", str)
 _MACHINE_FAULT = re.compile(
     r"No space left on device|Disk quota exceeded|Cannot allocate memory|virtual memory exhausted"
     r"|Killed signal terminated|Too many open files|Resource temporarily unavailable"
+    r"|Error 127\b|ended with 127:"  # a program is not installed
 )
 MOST_WARNINGS = 5_000
 MOST_SOURCES = 32
@@ -154,7 +155,7 @@ def inputs_of(recipe: Recipe, tree: TreeId, toolchain: Toolchain) -> BuildInputs
 
 
 def is_machine_fault(last_lines: Iterable[str]) -> bool:
-    """Whether a build failed because of this machine, now: no verdict on the source, so nothing to remember."""
+    """Whether a build failed because of this machine: no verdict on the source, so nothing to remember."""
     return any(_MACHINE_FAULT.search(line) for line in last_lines)
 
 

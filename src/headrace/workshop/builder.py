@@ -132,7 +132,7 @@ class Builder:
                 ) from None
             except OSError as error:
                 raise StoreError(f"cannot write the work tree {work.folder}: {error}") from None
-            if done.failure and is_machine_fault(last_lines(work.log)):
+            if done.failure and is_machine_fault([done.failure, *last_lines(work.log)]):
                 raise BuildFailedError(self._tell(f"this machine ended the build; {done.failure}", work))
             self._watch(Progress(stage=Stage.KEEP))
             log = self._store.keep_log(build_key(order.inputs), work.log)
