@@ -36,15 +36,14 @@ def interval_plot(result: CheckResult, definition: CheckDefinition) -> str:
     said = escape(f"{result.check_id}: {result.summary}")
     foot = HEIGHT - 20
     zero, shade = axis.x(0), max(0.0, WIDTH - margin)
+    labels = _labels(axis, definition.margin.value)
     return (
-        f'<svg class="plot {result.verdict.value}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">'
+        f'<svg class="plot {result.verdict}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">'
         f'<rect class="worse" x="{margin}" y="6" width="{shade}" height="{foot - 6}"/>'
         f'<line class="zero" x1="{zero}" x2="{zero}" y1="6" y2="{foot}"/>'
         f'<line class="margin" x1="{margin}" x2="{margin}" y1="6" y2="{foot}"/>{dots}'
         f'<line class="interval" x1="{axis.x(low)}" x2="{axis.x(high)}" y1="{_MIDDLE}" y2="{_MIDDLE}"/>'
-        f'<circle class="guess" cx="{axis.x(result.effect)}" cy="{_MIDDLE}" r="5"/>'
-        + _labels(axis, definition.margin.value)
-        + "</svg>"
+        f'<circle class="guess" cx="{axis.x(result.effect)}" cy="{_MIDDLE}" r="5"/>{labels}</svg>'
     )
 
 
@@ -55,9 +54,9 @@ def _dot(x: float, number: int) -> str:
 def interval_key() -> str:
     """What the marks of the plots mean, once for all."""
     return (
-        '<p class="key">Left is better, right is worse. The bar is where the effect lies, however often one looked; the '
-        "large dot the best guess, each small dot one pair of runs, the shaded part what is worse than the margin. A check "
-        "passes when its bar is all left of the shade, and fails when it is all within.</p>"
+        '<p class="key">Left is better, right is worse. The bar is where the effect lies, however often one looked; '
+        "the large dot the best guess, each small dot one pair of runs, the shaded part what is worse than the margin. "
+        "A check passes when its bar is all left of the shade, and fails when it is all within.</p>"
     )
 
 

@@ -222,9 +222,11 @@ def effect_of(metric: Metric, baseline: float | None, candidate: float | None) -
     if metric.scale is Scale.RATIO:
         if baseline <= 0 or candidate <= 0:
             return math.nan
-        worse = math.log(candidate / baseline)
+        worse = math.log(candidate) - math.log(baseline)  # the quotient could underflow
     else:
         worse = candidate - baseline
+    if not math.isfinite(worse):
+        return math.nan
     return worse if metric.better is Better.LOWER else -worse
 
 

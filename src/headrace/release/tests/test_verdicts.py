@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.base.rng import make_rng
@@ -71,6 +71,7 @@ def test_a_clear_fault_is_still_found_when_a_run_now_and_then_is_missing() -> No
     assert judge_check(definition(), Measured(pairs=tuple(pairs)), ALLOWED).verdict is Verdict.FAIL
 
 
+@example(sides=[(7.6e134, 1.9e-189), (1.7e308, -1.7e308)], repeats=([], []))
 @given(sides=st.lists(st.tuples(values, values), max_size=45), repeats=st.tuples(st.lists(values), st.lists(values)))
 def test_whatever_was_measured_gets_a_verdict_and_a_pass_has_its_interval(sides: list, repeats: tuple) -> None:
     measured = Measured(
