@@ -291,7 +291,7 @@ def test_no_contents_are_fetched_that_nobody_asked_for(bench: Bench) -> None:
     assert there.count("commit") > 300
     assert there.count("blob") < 20
     mirror.check_out(candidate(result), bench.tmp / "tree")
-    assert (bench.tmp / "tree" / "many" / "7.c").read_text() == "line 257\n"
+    assert (bench.tmp / "tree" / "many" / "0" / "7.c").read_text() == "line 257\n"
 
 
 @pytest.fixture

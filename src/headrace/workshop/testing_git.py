@@ -63,7 +63,7 @@ class SourceRepository:
         return mark_patch("a.patch", body, reason=reason, sent=sent, since=SINCE)
 
     def grow(self, commits: int, *, files: int = 50) -> CommitId:
-        """Many commits at once, each to one file of `many/`, with `git fast-import`."""
+        """Many commits at once, each to one file of `many/*/`, with `git fast-import`."""
         self.git.run("fast-import", "--quiet", stdin=self._stream(commits, files).encode())
         self.commits += commits
         self.git.run("reset", "--quiet", "--hard", "HEAD")
@@ -78,7 +78,7 @@ class SourceRepository:
             parts.append(
                 f"commit {branch}\ncommitter Up <up@example.org> {at_s} +0000\ndata {len(subject)}\n{subject}\n"
                 + (f"from {branch}^0\n" if number == 0 and self.commits else "")
-                + f"M 100644 inline many/{number % files}.c\ndata {len(text)}\n{text}\n"
+                + f"M 100644 inline many/{number % files // 50}/{number % 50}.c\ndata {len(text)}\n{text}\n"
             )
         return "".join(parts)
 
