@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.lab.adapters.process_trees import kill_tree
 from headrace.lab.errors import LabError, NotPossibleHereError
 from headrace.lab.ports import Ran
 
@@ -156,7 +157,6 @@ async def run_command(argv: Sequence[str], *, text: str = "", timeout_s: float =
         raise LabError(f"{' '.join(argv)[:200]} did not end in {timeout_s:g} s") from None
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
+            kill_tree(process.pid)
             await process.wait()
     return Ran(exit_code=process.returncode or 0, output=output.decode(errors="replace"))

@@ -1,13 +1,11 @@
 """Run the client of the lab where the client is, and give its report."""
 
 import asyncio
-import contextlib
-import os
-import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 
+from headrace.lab.adapters.process_trees import kill_tree
 from headrace.lab.assembly import Lab
 from headrace.lab.errors import LoadError
 from headrace.lab.load.model import ALL_PLAYERS, Behaviour, LoadPlan, LoadReport
@@ -59,8 +57,8 @@ async def run_load(lab: Lab, plan: LoadPlan, *, on_progress: Callable[[LoadRepor
     except TimeoutError:
         raise LoadError(f"the client did not end in {timeout_s:g} s") from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(client.pid, signal.SIGKILL)
+        if client.returncode is None:
+            kill_tree(client.pid)
         await client.wait()
 
 

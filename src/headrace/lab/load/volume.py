@@ -32,8 +32,9 @@ class VolumeReport:
 
     seconds: float
     requests: int
+    """Answered whole; 0 where the network is too slow for one of them."""
     bytes: int
-    """Of bodies."""
+    """Of bodies, unfinished ones included."""
     failed: int
     """Not answered, or not with 2xx."""
     mean_ms: float
@@ -84,7 +85,7 @@ def parse_volume(text: str) -> VolumeReport:
     data = re.search(r"\((\d+)\) data", text)
     mean = re.search(r"time for request: +\S+ +\S+ +([\d.]+)(us|ms|s|m)\b", text)
     first = re.search(r"time to 1st byte: +\S+ +\S+ +([\d.]+)(us|ms|s|m)\b", text)
-    if not (finished and counts and data and mean and first) or not int(counts[1]):
+    if not (finished and counts and data and mean and first) or not int(data[1]):
         raise LoadError(f"h2load got no answer: {text.strip()[-400:]}")
     return VolumeReport(
         seconds=_seconds(finished),

@@ -8,7 +8,6 @@ import base64
 import contextlib
 import os
 import shlex
-import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from headrace.base.clock import Clock
 from headrace.lab.adapters.cell import run_command
+from headrace.lab.adapters.process_trees import kill_tree
 from headrace.lab.adapters.programs import add_program, find_program, read_bytes
 from headrace.lab.errors import MachineError, NotPossibleHereError
 from headrace.lab.machines.place import Place
@@ -33,7 +33,7 @@ _MOST_COMMAND_BYTES = 3_000
 _MOST_LINES = 50_000
 _ALIVE, _READY, _OPEN, _DONE = "headrace alive", "headrace ready", "headrace channel open", "headrace done"
 _DEBIAN_MODULES = Path("/usr/lib/uml/modules")
-_SAYS_WHY = ("Kernel panic", "BUG:", "Oops", "Unable to", "Failed to", "failed", "not found")
+_SAYS_WHY = ("Kernel panic", "BUG:", "Oops", "Unable to", "headrace: ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,10 @@ class Guest:
 
     async def stop(self) -> None:
         """End the kernel at once, as a power cut would."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        if self._process.returncode is None:
+            kill_tree(self._process.pid)
+        with contextlib.suppress(TimeoutError):  # what is left of it ends with the cell
+            await asyncio.wait_for(self._process.wait(), 5.0)
         if self._channel >= 0:
             os.close(self._channel)
             self._channel = -1

@@ -23,7 +23,7 @@ def test_reads_the_summary() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "Could not resolve", TEXT.replace("8256 done", "0 done")])
+@pytest.mark.parametrize("text", ["", "Could not resolve", TEXT.replace("(8455168) data", "(0) data")])
 def test_no_answer_is_an_error(text: str) -> None:
     with pytest.raises(LoadError):
         parse_volume(text)
