@@ -6,6 +6,7 @@ async with open_lab(LabSetup(machine=MachineSpec(kind=MachineKind.PROCESS)), fol
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -99,8 +100,12 @@ def _empty(folder: Path) -> None:
 def _check_possible(setup: LabSetup, *, has_road: bool) -> None:
     if has_road:
         road_machine.find_road_kernel(setup.road_kernel, setup.machine.kernel)
-    if (has_road or setup.machine.kind is MachineKind.UML) and not _TUN.exists():
+    if not (has_road or setup.machine.kind is MachineKind.UML):
+        return
+    if not _TUN.exists():
         raise NotPossibleHereError(f"there is no {_TUN}, which guests need: load the module tun (modprobe tun)")
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        raise NotPossibleHereError(f"{_TUN}, which guests need, is not for this user: run as root, or chmod 666 {_TUN}")
 
 
 async def _open_road(setup: LabSetup, place: Place) -> Guest:

@@ -39,12 +39,12 @@ class Door:
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` inside (all paths absolute)."""
-        user = ["--user"] if self.has_user_namespace else []
+        user = ["--user", "--preserve-credentials"] if self.has_user_namespace else []
         return ["nsenter", f"--target={self.pid}", *user, "--net", "--pid", "--mount", "--ipc", "--", *argv]
 
     def enter_net(self, argv: Sequence[str]) -> list[str]:
         """The same with the machine's own processes and files in view; for setting up links."""
-        user = ["--user"] if self.has_user_namespace else []
+        user = ["--user", "--preserve-credentials"] if self.has_user_namespace else []
         return ["nsenter", f"--target={self.pid}", *user, "--net", "--", *argv]
 
 

