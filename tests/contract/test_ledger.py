@@ -41,7 +41,7 @@ def test_titles_are_read_beside_a_running_agent(state: Path) -> None:
 
 
 def test_no_ledger_is_a_clear_error_and_none_is_made(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="Is a directory"):
+    with pytest.raises(StateError, match="unable to open"):
         read_titles(tmp_path / "ledger.db")
     assert not (tmp_path / "ledger.db").exists()
 
