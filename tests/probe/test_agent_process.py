@@ -130,8 +130,9 @@ async def test_serves_what_it_filled_and_stops_cleanly(bed: Bed) -> None:
         assert b"another agent" in said
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(bed.url, trust_env=False)  # on a connection of its own: a kept one may end in other words
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as newcomer:  # a kept connection ends in other words
+        with pytest.raises(httpx.ConnectError):
+            await newcomer.get(bed.url)
     assert "Traceback" not in (bed.folder / "agent.log").read_text()
 
 
