@@ -87,7 +87,7 @@ class Viewer:
 
     def play(self) -> None:
         """Start and wait for the first seconds and a full buffer."""
-        until(self._plays, "the first second to be played", 30)
+        until(self._plays, "the first second to be played", 60)
         until(lambda: self.state()["bufferS"] > BUFFER_GOAL_S * 0.6, "the buffer to fill", 30)
         self.page.evaluate(
             """() => { window.leastBufferS = Infinity;
