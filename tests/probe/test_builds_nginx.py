@@ -1,50 +1,22 @@
 """nginx from Debian's source package: built whole once (and kept where the machine keeps it), then by one file."""
 
-import os
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from headrace.base.clock import SystemClock
 from headrace.upstream.build import BuildVerdict, Source
 from headrace.workshop.adapters.tarball import unpack
-from headrace.workshop.builder import Builder, Outcome
-from headrace.workshop.candidates import CandidateStore
-from headrace.workshop.config import read_workshop_config
-from headrace.workshop.recipes import find_recipe
-from headrace.workshop.sources import FolderSource, open_source
-from headrace.workshop.store import BuildStore
+from headrace.workshop.sources import open_source
+from headrace.workshop.testing_nginx import RELEASE, Shop, fetch_nginx
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "headrace"
-RELEASE = CACHE / "tests-release"
-SETTINGS = '[build]\nnice = 0\nmin_free = "500MiB"\nstore_limit = "200MiB"\nccache_limit = "300MiB"\nwork_trees = 2'
 CHANGED = "src/http/ngx_http_special_response.c"
-
-
-class Shop:
-    """A builder on the folder that test runs share."""
-
-    def __init__(self) -> None:
-        clock = SystemClock()
-        self.clock = clock
-        self.store = BuildStore(RELEASE / "builds", clock=clock)
-        config = read_workshop_config(SETTINGS, source="test").build
-        self.builder = Builder(self.store, CandidateStore(RELEASE / "candidates"), config, clock=clock)
-        self.recipe = find_recipe("nginx", RELEASE / "recipes")
-
-    def build_folder(self, folder: Path) -> Outcome:
-        return self.builder.build(self.recipe, FolderSource(folder, self.store, self.clock), Source())
-
-    def program(self, outcome: Outcome) -> Path:
-        return self.store.output(outcome.build, "nginx")
 
 
 @pytest.fixture(scope="module")
 def tarball() -> Path:
-    script = Path(__file__).parents[2] / "scripts/debian-source"
-    return Path(subprocess.check_output([script, "nginx", "trixie"], text=True, timeout=110).strip())
+    return fetch_nginx(Path(__file__).parents[2] / "scripts")
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,18 @@ def border_ranges(size_bytes: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(ranges))
 
 
+def remainder_ranges(size_bytes: int) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges whose lengths leave every number of pages over a multiple of 64 KiB, and of 1 MiB.
+
+    Servers send in chunks of such sizes: what is left at the end of a transfer takes all its values here.
+    """
+    pages = [(1 << 20) + left * PAGE_BYTES for left in range(1, 17)]
+    chunks = [(2 << 20) + left * (64 << 10) for left in range(16)]
+    return tuple(
+        (start, start + length) for start in (0, 1) for length in pages + chunks if start + length <= size_bytes
+    )
+
+
 @lru_cache(maxsize=256)
 def _digest(file: KnownFile) -> Sha256:
     return Sha256(hashlib.sha256(_body(file)).hexdigest())

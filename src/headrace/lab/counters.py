@@ -8,7 +8,10 @@
     tcp.<field>              /proc/net/snmp, as tcp.retrans_segs, tcp.out_segs, tcp.estab_resets
     tcpext.<field>           /proc/net/netstat without its TCP prefix, as tcpext.timeouts, tcpext.spurious_rtos
     ip.<field>               bytes and packets of /proc/net/netstat, as ip.out_octets
-    fd.count, proc.rss_bytes, proc.count    of all nginx processes; nginx.error_lines of its error log
+    fd.count, proc.count, proc.rss_bytes, proc.anon_bytes    of all nginx processes; nginx.error_lines of its error log
+
+`proc.rss_bytes` is what the kernel has at hand, and may be off by a quarter of a MiB; `proc.anon_bytes` (memory of
+their own, from smaps_rollup) is exact to the page: leaks are measured by it.
 
 Counters of TCP begin at the start of the machine and only grow; the others are levels.
 """
@@ -23,6 +26,7 @@ for p in /proc/[0-9]*; do
   read -r n 2>/dev/null <$p/comm || continue
   [ "$n" = nginx ] || continue
   while read -r key value _; do [ "$key" != VmRSS: ] || echo "rss $value"; done 2>/dev/null <$p/status
+  while read -r key value _; do [ "$key" != Anonymous: ] || echo "anon $value"; done 2>/dev/null <$p/smaps_rollup
   set -- $p/fd/*
   echo "fds $#"
 done
@@ -106,6 +110,7 @@ def _processes(lines: list[str]) -> dict[str, float]:
     pairs = [words for line in lines if len(words := line.split()) == 2 and words[1].isdigit()]
     return {
         "proc.rss_bytes": sum(float(value) * 1024 for key, value in pairs if key == "rss"),
+        "proc.anon_bytes": sum(float(value) * 1024 for key, value in pairs if key == "anon"),
         "proc.count": float(sum(key == "rss" for key, _ in pairs)),
         "fd.count": sum(float(value) for key, value in pairs if key == "fds"),
     }

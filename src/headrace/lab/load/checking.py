@@ -16,6 +16,8 @@ class Ask:
     file: KnownFile
     ranges: tuple[Range, ...] = ()
     """None: the whole file. Several: a multipart answer."""
+    range_text: str = ""
+    """How the Range header is written, where not first-last: `bytes=-100` for the last hundred."""
     headers: dict[str, str] = field(default_factory=dict)
     """Conditions."""
     status: int = 200
@@ -31,7 +33,7 @@ class Ask:
     def all_headers(self) -> dict[str, str]:
         """Conditions and the range."""
         parts = ",".join(f"{first}-{end - 1}" for first, end in self.ranges)
-        return self.headers | ({"Range": f"bytes={parts}"} if parts else {})
+        return self.headers | ({"Range": self.range_text or f"bytes={parts}"} if parts else {})
 
     @property
     def body(self) -> memoryview | None:
@@ -50,6 +52,15 @@ def whole(file: KnownFile) -> Ask:
 def part(file: KnownFile, first: int, end: int) -> Ask:
     """One range within the file."""
     return Ask(file=file, ranges=((first, end),), status=206)
+
+
+def open_ranges(file: KnownFile) -> list[Ask]:
+    """Ranges without a first or a last place (RFC 9110, section 14.1.2), within the file and beyond it."""
+    size = file.size_bytes
+    lengths = sorted({1, min(100, size), size, size + 1})
+    tails = [(f"bytes=-{length}", max(0, size - length)) for length in lengths]
+    rests = [(f"bytes={first}-", first) for first in sorted({size - 1, size // 2})]
+    return [Ask(file=file, ranges=((first, size),), range_text=text, status=206) for text, first in tails + rests]
 
 
 def conditions(file: KnownFile) -> list[Ask]:

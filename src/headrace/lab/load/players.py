@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from headrace.base.clock import Clock
 from headrace.base.rng import Rng
-from headrace.lab.content import border_ranges
-from headrace.lab.load.checking import Ask, conditions, part, whole
+from headrace.lab.content import border_ranges, remainder_ranges
+from headrace.lab.load.checking import Ask, conditions, open_ranges, part, whole
 from headrace.lab.load.http1 import Connection, Gone, connect
 from headrace.lab.load.model import Behaviour, LoadPlan
 from headrace.lab.load.tally import Tally
@@ -77,9 +77,12 @@ async def sweep(asks: list[Ask], stage: Stage) -> None:
 
 
 def sweep_asks(plan: LoadPlan) -> list[Ask]:
-    """Every range around a border, and every condition, of every file."""
+    """Every range around a border, every open one and every condition of every file; all remainders of the longest."""
     asks = [part(file, first, end) for file in plan.files for first, end in border_ranges(file.size_bytes)]
     asks += [whole(file) for file in plan.files]
+    asks += [ask for file in plan.files for ask in open_ranges(file)]
+    longest = max(plan.files, key=lambda file: file.size_bytes)
+    asks += [part(longest, first, end) for first, end in remainder_ranges(longest.size_bytes)]
     return asks + [ask for file in plan.files for ask in conditions(file)]
 
 

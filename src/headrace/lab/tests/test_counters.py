@@ -28,8 +28,10 @@ IpExt: OutOctets
 IpExt: 99
 === processes
 rss 1000
+anon 300
 fds 10
 rss 2000
+anon 400
 fds 12
 === errors
 3
@@ -59,6 +61,7 @@ def test_reads_every_section() -> None:
         "tcpext.dsack_recv": 4,
         "ip.out_octets": 99,
         "proc.rss_bytes": 3000 * 1024,
+        "proc.anon_bytes": 700 * 1024,
         "proc.count": 2,
         "fd.count": 22,
         "nginx.error_lines": 3,
