@@ -47,10 +47,11 @@ def test_one_changed_file_costs_seconds_and_a_changed_comment_changes_nothing(sh
     whole = shop.build_folder(folder)
     changed = folder / CHANGED
     text = changed.read_text()
-    mark = f"<!-- {time.time_ns()} -->"
     assert "<hr><center>nginx</center>" in text
-    changed.write_text(text.replace("<hr><center>nginx</center>", f"<hr><center>nginx</center>{mark}"))
-    step = shop.build_folder(folder)
+    for _ in range(2):  # the first brings the shared work tree, whatever was built there last, to this folder
+        mark = f"<!-- {time.time_ns()} -->"
+        changed.write_text(text.replace("<hr><center>nginx</center>", f"<hr><center>nginx</center>{mark}"))
+        step = shop.build_folder(folder)
     assert not step.was_stored
     assert mark.encode() in shop.program(step).read_bytes()
     assert step.build.provenance.is_incremental

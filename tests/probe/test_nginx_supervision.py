@@ -247,6 +247,7 @@ async def test_server_with_more_clients_than_it_takes_is_left_in_peace(rig: Ngin
 
 
 async def test_successor_takes_over_and_sees_to_what_changed(rig: NginxRig) -> None:
+    await rig.until(lambda: len(rig.pids()) == 1 + rig.settings.workers)  # a start is over with its first worker
     pids = rig.pids()
     successor = rig.make_supervisor()
     await successor.apply(rig.settings)
@@ -255,6 +256,7 @@ async def test_successor_takes_over_and_sees_to_what_changed(rig: NginxRig) -> N
     assert successor.report().restarts == 0
     await successor.point(origin_url="", redirect_url="http://elsewhere.test")
     assert rig.master() in pids
+    await rig.until(lambda: rig.pids() & pids == {rig.master()})  # an old worker may still take a connection
     async with httpx.AsyncClient(base_url=rig.url) as client:
         missing = await client.get(f"/f/ab/{'ab' * 32}.mp4")
     assert missing.headers["location"].startswith("http://elsewhere.test/")
