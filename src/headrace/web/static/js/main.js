@@ -101,7 +101,8 @@ async function start(role) {
 /** The stream tells what happens from now on; what was before, also while it was cut, is asked for. */
 async function catchUp() {
   titles.load({ isForced: true });
-  store.events = merged(store.events, await loadEvents().catch(() => []));
+  const loaded = await loadEvents().catch(() => []);
+  store.events = merged(store.events, loaded); // read only now: the stream may have brought some meanwhile
   events.update();
   appliance.update();
 }
