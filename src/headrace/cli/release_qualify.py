@@ -47,11 +47,13 @@ def _qualify(
 
     Example: [bold]headrace release qualify c-55874f063d0d --baseline c-0a1b2c3d4e5f[/]
     """
+    from headrace.lab.qualify.runner import qualify
     from headrace.release.config import load_release_config, parse_release_config
     from headrace.release.model import Level
 
     if up_to not in _LEVELS:
         raise UsageError(f"there is no level {up_to!r}: choose from {', '.join(_LEVELS)}")
+    last = Level[up_to.upper()]
     workshop = Workshop(folder)
     settings = workshop.folder / "release.toml"
     config = load_release_config(settings) if settings.exists() else parse_release_config()
@@ -61,25 +63,11 @@ def _qualify(
         (run / "qualification.json").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="headrace-lab-") as scratch, _watching(as_json) as watch:
         stand = _stand(workshop, pair, Path(scratch))
-        record = asyncio.run(_run(stand, config, run, Level[up_to.upper()], keep_going, watch))
+        record = asyncio.run(qualify(stand, config, run, up_to=last, is_keeping_going=keep_going, on_step=watch))
     dossier = _dossier(pair, stand, config, record)
     page = _write(dossier, run)
     _show(dossier, record, page, as_json)
-    raise typer.Exit(0 if _has_passed(record, Level[up_to.upper()]) else 1)
-
-
-async def _run(
-    stand: "Stand",
-    config: "ReleaseConfig",
-    run: Path,
-    up_to: int,
-    keep_going: bool,
-    watch: "Callable[[Step], None]",
-) -> "Qualification":
-    from headrace.lab.qualify.runner import qualify
-    from headrace.release.model import Level
-
-    return await qualify(stand, config, run, up_to=Level(up_to), is_keeping_going=keep_going, on_step=watch)
+    raise typer.Exit(0 if _has_passed(record, last) else 1)
 
 
 def _stand(workshop: Workshop, pair: "tuple[Candidate, Candidate]", scratch: Path) -> "Stand":

@@ -9,7 +9,6 @@ import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from socket import AF_INET, AF_INET6, inet_pton
 
 from headrace.base.ids import ApplianceId, TitleId
 from headrace.playback.bodies import Bodies
@@ -116,9 +115,8 @@ class Answers:
         """
         if self._locate is not None and (place := self._places.get(client)) is not None:
             return place
-        try:
-            packed = inet_pton(AF_INET6 if ":" in client else AF_INET, client)
-        except (OSError, ValueError):
+        packed = packed_address(client)
+        if packed is None:
             return None
         class_no = self._class_of_coverage[self._coverage_no(packed)]
         if self._locate is None:

@@ -232,9 +232,14 @@ class NginxSupervisor:
     async def _start(self, conf: Path) -> None:
         await self._end_orphans()
         # A killed nginx drops its command line before its sockets: for a moment it looks like somebody else's process.
-        await self._until(lambda: not self._find_occupant(), limit_s=_EXIT_LIMIT_S)
-        occupant = self._find_occupant()
-        if occupant:
+        occupant = ""
+
+        def is_free() -> bool:
+            nonlocal occupant
+            occupant = self._find_occupant()
+            return not occupant
+
+        if not await self._until(is_free, limit_s=_EXIT_LIMIT_S):
             raise NginxError(f"address {occupant}: end it or set nginx.listen")
         (self._folder / "own.sock").unlink(missing_ok=True)
         await self._binary.start(conf)

@@ -149,11 +149,9 @@ async def _warnings(stand: Stand) -> Finding:
     return Finding(problems=found[:_MOST_SHOWN], evidence=(f"{len(found)} warnings in patched files",))
 
 
-async def _load(
-    stand: Stand, *, players: dict[Behaviour, int], seconds: float, profile: Profile = LAN, is_tls: bool = False
-) -> Finding:
+async def _load(stand: Stand, *, players: dict[Behaviour, int], seconds: float, profile: Profile = LAN) -> Finding:
     async with stand.lab(Side.CANDIDATE, profile) as lab:
-        report = await run_load(lab, plan_for(lab, seconds=stand.seconds(seconds), players=players, is_tls=is_tls))
+        report = await run_load(lab, plan_for(lab, seconds=stand.seconds(seconds), players=players))
         return _finding(lab, report)
 
 
