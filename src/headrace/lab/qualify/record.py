@@ -23,7 +23,8 @@ class Qualification:
     baseline: str
     candidate_digest: str = ""
     baseline_digest: str = ""
-    seed: int = 1
+    seed: int
+    """Drawn anew for each qualification: which build of a pair runs first must not be known before (`draw_order`)."""
     started_s: float = 0.0
     family: tuple[CheckId, ...] = ()
     """The checks of levels 3 and 4, fixed before the first run."""

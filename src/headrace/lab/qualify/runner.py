@@ -5,6 +5,7 @@ over the whole family; a pair's two runs follow one another, so that a drift of 
 written down after each step.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +88,7 @@ def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualification:
         baseline=baseline.name,
         candidate_digest=candidate.digest,
         baseline_digest=baseline.digest,
+        seed=secrets.randbits(32),
         started_s=stand.clock.now_s(),
         family=tuple(one.check_id for one in family),
         not_tested=tuple(f"{one.check_id}: this lab does not measure {one.metric.name}" for one in left_out),
