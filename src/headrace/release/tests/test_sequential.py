@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.release.sequential import Side, anytime_p, bounds, guess, least_pairs, log_evidence, spreads
@@ -82,6 +82,7 @@ def test_evidence_falls_as_the_margin_moves_away(effects: list[float], low: floa
     assert anytime_p(effects, low, Side.BELOW) >= anytime_p(effects, low + step, Side.BELOW) * (1 - 1e-9)
 
 
+@example(effects=[0.0, 2.225073858507203e-309, 0.0], margin=1.0)  # a spread too small to divide by
 @given(effects=effects_lists, margin=st.floats(-1.5, 1.5))
 def test_interval_and_evidence_agree(effects: list[float], margin: float) -> None:
     low, high = bounds(effects, low_error=0.05, high_error=0.05)
