@@ -148,7 +148,7 @@ def _p_value(effects: Floats, spread: Floats | None, margin: float, side: Side) 
 def _size_bet(c: float, x: Floats, spread: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         sized = np.minimum(np.tanh(c * np.abs(x) / spread), SIZE_BET_MOST)
-    # No spread yet: the sign alone. A spread of (all but) zero gives inf, so the most on the sign; 0/0 is a tie: no bet.
+    # No spread yet: the sign alone. A spread of all but zero gives inf, so most on the sign; 0/0 is a tie: no bet.
     result: Floats = np.nan_to_num(np.where(np.isnan(spread), FIRST_BET, sized), nan=0.0)
     return result
 
