@@ -1,11 +1,16 @@
-"""What a qualification has come to, on disk after every step: a run that was stopped goes on where it was."""
+"""What a qualification has come to, on disk after every step: a run that was stopped goes on where it was.
 
+A step is one expectation, or one whole pair of runs. A pair of which only one run was made is in no record.
+"""
+
+import errno
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from headrace.lab.errors import LabError
 from headrace.release.family import level_verdict
-from headrace.release.model import CheckId, CheckResult, Level, Verdict
+from headrace.release.model import CheckDefinition, CheckId, CheckResult, Level, Verdict
 from headrace.release.states import CandidateLife, level_ended
 from headrace.release.verdicts import Measured
 from headrace.wire.codec import decode, encode
@@ -13,6 +18,8 @@ from headrace.wire.errors import MalformedError
 from headrace.wire.files import write_atomic
 
 FILE_NAME = "qualification.json"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +35,16 @@ class Qualification:
     started_s: float = 0.0
     family: tuple[CheckId, ...] = ()
     """The checks of levels 3 and 4, fixed before the first run."""
+    definitions: tuple[CheckDefinition, ...] = ()
+    """Their margins and metrics as they were then; a run goes on only with the same."""
     not_tested: tuple[str, ...] = ()
     met: tuple[CheckResult, ...] = ()
-    """Results of levels 0 to 2."""
+    """Results of levels 0 to 2, and of the consoles of levels 3 and 4."""
     measured: dict[CheckId, Measured] = field(default_factory=dict)
     judged: tuple[CheckResult, ...] = ()
     """Results of levels 3 and 4, as of the last pair."""
+    spent_s: dict[int, float] = field(default_factory=dict)
+    """Seconds that each level has taken, by its number; what was thrown away does not count."""
 
     @property
     def results(self) -> tuple[CheckResult, ...]:
@@ -41,8 +52,12 @@ class Qualification:
         return (*self.met, *self.judged)
 
     def with_met(self, result: CheckResult) -> "Qualification":
-        """With one more result of levels 0 to 2."""
+        """With one more expectation's result."""
         return replace(self, met=(*(one for one in self.met if one.check_id != result.check_id), result))
+
+    def with_spent(self, level: Level, took_s: float) -> "Qualification":
+        """With so many seconds more of a level."""
+        return replace(self, spent_s=self.spent_s | {int(level): self.spent_s.get(int(level), 0.0) + took_s})
 
 
 def life_of(qualification: Qualification, *, now_s: float) -> CandidateLife:
@@ -60,27 +75,41 @@ def life_of(qualification: Qualification, *, now_s: float) -> CandidateLife:
 
 
 def save(folder: Path, qualification: Qualification) -> None:
-    """Write it whole.
+    """Write it whole, or leave what was there. Raises LabError."""
+    save_state(folder / FILE_NAME, encode(qualification))
+
+
+def save_state(path: Path, body: bytes) -> None:
+    """Write a record of runs whole, or leave what was there.
 
     Raises:
-        LabError: the folder cannot be written.
+        LabError: the disk is full, or the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / FILE_NAME, encode(qualification))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, body)
     except OSError as error:
-        raise LabError(f"cannot write {folder / FILE_NAME}: {error.strerror or error}") from None
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise LabError(
+                f"no room left for {path}: what was done before the last step is kept; free some space and give the "
+                "same command again"
+            ) from None
+        raise LabError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def load(folder: Path) -> Qualification | None:
-    """What is there; None when there is nothing yet.
+    """What is there; None when there is nothing yet. Raises LabError."""
+    return load_state(folder / FILE_NAME, Qualification)
+
+
+def load_state(path: Path, shape: type[T]) -> T | None:
+    """A record of runs; None when there is nothing yet.
 
     Raises:
         LabError: it is damaged.
     """
-    path = folder / FILE_NAME
     try:
-        return decode(Qualification, path.read_bytes())
+        return decode(shape, path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, MalformedError) as error:

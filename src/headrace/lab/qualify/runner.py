@@ -2,7 +2,7 @@
 
 The family of checks with margins is fixed before the first run. Each pair is drawn by a fair coin and judged at once
 over the whole family; a pair's two runs follow one another, so that a drift of the machine meets both. What was done is
-written down after each step.
+written down after each step (`record`), so a run may be stopped or killed anywhere; `pairing` says what that costs.
 """
 
 import secrets
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headrace.base.rng import make_rng
-from headrace.lab.errors import MachineError
 from headrace.lab.instructions import count_instructions
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import is_counted, measurable, run_once
+from headrace.lab.qualify.measures import is_counted, measurable
+from headrace.lab.qualify.pairing import PairRun, run_pair, twice
 from headrace.lab.qualify.record import Qualification, load, save
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.config import ReleaseConfig
+from headrace.release.console import distinct
 from headrace.release.errors import CheckError
 from headrace.release.family import judge_family, level_verdict, open_checks
 from headrace.release.model import (
@@ -25,12 +25,12 @@ from headrace.release.model import (
     CheckId,
     CheckResult,
     Level,
-    Order,
-    Pair,
+    Reason,
     Repeats,
     Verdict,
+    check_id,
 )
-from headrace.release.verdicts import Measured, draw_order
+from headrace.release.verdicts import Measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,14 @@ class Step:
 
     level: Level
     what: str
+    """'' when the level is over."""
     results: tuple[CheckResult, ...]
+    pairs: int = 0
+    """Made so far in this level."""
+    most_pairs: int = 0
+    """Of the budget; 0 where no pairs are made."""
+    still_open: tuple[CheckResult, ...] = ()
+    """Checks of this level that the next pair may decide, with effect and interval so far."""
 
 
 Watch = Callable[[Step], None]
@@ -58,7 +65,7 @@ async def qualify(
 
     Raises:
         LabError: the lab could not do it, which says nothing about the candidate.
-        CheckError: the run in `folder` is one of other builds.
+        CheckError: the run in `folder` is one of other builds, or of other margins.
     """
     record = _begin(stand, config, folder)
     for level in Level:
@@ -75,26 +82,40 @@ async def qualify(
 
 def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualification:
     """The record to go on from: that of `folder`, or a new one with its family fixed."""
-    candidate, baseline = stand.candidate, stand.baseline
     known = load(folder)
     if known is not None:
-        if (known.candidate_digest, known.baseline_digest) != (candidate.digest, baseline.digest):
-            raise CheckError(f"{folder} holds a run of other builds ({known.candidate} against {known.baseline})")
+        _check_same(known, stand, config, folder)
         return known
     family = [one for one in config.definitions if measurable(one, stand)]
     left_out = [one for one in config.definitions if not measurable(one, stand)]
     record = Qualification(
-        candidate=candidate.name,
-        baseline=baseline.name,
-        candidate_digest=candidate.digest,
-        baseline_digest=baseline.digest,
+        candidate=stand.candidate.name,
+        baseline=stand.baseline.name,
+        candidate_digest=stand.candidate.digest,
+        baseline_digest=stand.baseline.digest,
         seed=secrets.randbits(32),
         started_s=stand.clock.now_s(),
         family=tuple(one.check_id for one in family),
+        definitions=tuple(family),
         not_tested=tuple(f"{one.check_id}: this lab does not measure {one.metric.name}" for one in left_out),
     )
     save(folder, record)
     return record
+
+
+def _check_same(known: Qualification, stand: Stand, config: ReleaseConfig, folder: Path) -> None:
+    if (known.candidate_digest, known.baseline_digest) != (stand.candidate.digest, stand.baseline.digest):
+        raise CheckError(f"{folder} holds a run of other builds ({known.candidate} against {known.baseline})")
+    now = {one.check_id: one for one in config.definitions}
+    # The reason of a margin is words; all else decides, and may not be chosen after runs were seen.
+    plain = [replace(one, margin=replace(one.margin, why="")) for one in known.definitions]
+    for one in plain:
+        other = now.get(one.check_id)
+        if other is None or replace(other, margin=replace(other.margin, why="")) != one:
+            raise CheckError(
+                f"the check {one.check_id} is not what it was when the run in {folder} began: margins are fixed before "
+                "the first run. Put it back, or begin anew (--anew)"
+            )
 
 
 async def _meet_level(stand: Stand, record: Qualification, level: Level, folder: Path, on_step: Watch) -> Qualification:
@@ -103,7 +124,8 @@ async def _meet_level(stand: Stand, record: Qualification, level: Level, folder:
         if expectation.level is not level or expectation.check_id in done:
             continue
         on_step(Step(level=level, what=expectation.about, results=record.results))
-        record = record.with_met(await meet(expectation, stand))
+        result = await twice(expectation.check_id, lambda one=expectation: meet(one, stand))  # type: ignore[misc]
+        record = record.with_met(result).with_spent(level, result.ended_s - result.started_s)
         save(folder, record)
     on_step(Step(level=level, what="", results=record.results))
     return record
@@ -117,24 +139,80 @@ async def _judge_level(
     own = [one for one in family if one.level is level]
     counted = [one for one in own if is_counted(one)]
     if counted and not all(one.check_id in record.measured for one in counted):
-        on_step(Step(level=level, what="counting instructions", results=record.results))
-        record = replace(record, measured=record.measured | await count_repeats(stand, counted, config.budget.repeats))
+        on_step(Step(level=level, what="counting", results=record.results))
+        began_s = stand.clock.monotonic_s()
+        found = await twice("counting", lambda: count_repeats(stand, counted, config.budget.repeats))
+        record = replace(record, measured=record.measured | found)
+        record = record.with_spent(level, stand.clock.monotonic_s() - began_s)
+    paired = [one for one in own if not is_counted(one)]
     while True:
-        results = judge_family(family, record.measured, config)
-        begun = {one.level for one in family if one.check_id in record.measured}
-        record = replace(record, judged=tuple(result for result in results if result.level in begun))
+        record = _judged(family, record, config)
         save(folder, record)
-        still = set(open_checks(results))
-        pairing = [one for one in own if one.check_id in still and not is_counted(one)]
-        made = max(
-            (len(record.measured[one.check_id].pairs) for one in own if one.check_id in record.measured), default=0
-        )
-        if not pairing or made >= config.budget.most_pairs:
-            on_step(Step(level=level, what="", results=record.results))
+        step = _step(level, record, paired, config)
+        if not step.what:
+            on_step(step)
             return record
-        on_step(Step(level=level, what=f"pair {made + 1}", results=record.results))
-        pair = await _run_pair(stand, level, f"{record.seed}-{level}-{made}")
-        record = replace(record, measured=_with_pair(own, record.measured, pair))
+        on_step(step)
+        pair = await run_pair(stand, level, record.seed, step.pairs)
+        record = _with_pair(paired, record, level, pair)
+
+
+def _judged(family: Sequence[CheckDefinition], record: Qualification, config: ReleaseConfig) -> Qualification:
+    """With the results of all levels that were begun: the error rate is that of the whole family."""
+    results = judge_family(family, record.measured, config)
+    begun = {one.level for one in family if one.check_id in record.measured}
+    return replace(record, judged=tuple(result for result in results if result.level in begun))
+
+
+def _step(level: Level, record: Qualification, paired: Sequence[CheckDefinition], config: ReleaseConfig) -> Step:
+    """The next pair of a level, or its end: all is decided, the budget is spent, or its console tells enough."""
+    most, ids = config.budget.most_pairs, {one.check_id for one in paired}
+    made = max((len(record.measured[name].pairs) for name in ids if name in record.measured), default=0)
+    # What was not measured yet has no result either.
+    still = set(open_checks(record.judged)) | (ids - {result.check_id for result in record.judged})
+    is_dead = any(result.check_id == console_check(level) and result.verdict is Verdict.FAIL for result in record.met)
+    is_over = not still & ids or made >= most or is_dead
+    return Step(
+        level=level,
+        what="" if is_over else f"pair {made + 1} of at most {most}",
+        results=record.results,
+        pairs=made,
+        most_pairs=most,
+        still_open=tuple(result for result in record.judged if result.check_id in still & ids),
+    )
+
+
+def console_check(level: Level) -> CheckId:
+    """The expectation that no run of a level leaves a fault on the candidate's console."""
+    return check_id(f"{level.name.lower()}.console")
+
+
+def _with_pair(paired: Sequence[CheckDefinition], record: Qualification, level: Level, pair: PairRun) -> Qualification:
+    grown = dict(record.measured)
+    for one in paired:
+        before = grown.get(one.check_id, Measured())
+        grown[one.check_id] = replace(before, pairs=(*before.pairs, pair.pair(one)))
+    record = replace(record, measured=grown).with_spent(level, pair.took_s)
+    return record.with_met(_console_result(record, level, pair))
+
+
+def _console_result(record: Qualification, level: Level, pair: PairRun) -> CheckResult:
+    name = console_check(level)
+    before = next((result for result in record.met if result.check_id == name), None)
+    faults = distinct((*(before.faults if before else ()), *pair.faults))
+    runs = (before.pairs if before else 0) + 1
+    return CheckResult(
+        check_id=name,
+        level=level,
+        verdict=Verdict.FAIL if faults else Verdict.PASS,
+        reason=Reason.CONSOLE_FAULT if faults else Reason.ALL_AS_EXPECTED,
+        summary=f"console: {faults[0].title}" if faults else "no fault on the console in any run",
+        evidence=(f"{runs} runs of the candidate",),
+        pairs=runs,
+        faults=faults,
+        started_s=before.started_s if before else pair.at_s,
+        ended_s=pair.at_s + pair.took_s,
+    )
 
 
 async def count_repeats(stand: Stand, counted: Sequence[CheckDefinition], repeats: int) -> dict[CheckId, Measured]:
@@ -154,33 +232,3 @@ async def count_repeats(stand: Stand, counted: Sequence[CheckDefinition], repeat
         )
         for one in counted
     }
-
-
-Values = tuple[Order, dict[Side, dict[str, float]]]
-
-
-async def _run_pair(stand: Stand, level: Level, seed: str) -> Values:
-    """Both builds under one load, in an order drawn beforehand. A machine that fails gives no values."""
-    order = draw_order(make_rng(seed))
-    sides = (Side.BASELINE, Side.CANDIDATE) if order is Order.BASELINE_FIRST else (Side.CANDIDATE, Side.BASELINE)
-    values: dict[Side, dict[str, float]] = {}
-    for side in sides:
-        try:
-            values[side] = await run_once(stand, side, level, make_rng(seed).randrange(1 << 30))
-        except MachineError:
-            values[side] = {}
-    return order, values
-
-
-def _with_pair(
-    own: Sequence[CheckDefinition], measured: dict[CheckId, Measured], pair: Values
-) -> dict[CheckId, Measured]:
-    order, values = pair
-    grown = dict(measured)
-    for one in own:
-        if is_counted(one):
-            continue
-        name, before = one.metric.name, grown.get(one.check_id, Measured())
-        new = Pair(baseline=values[Side.BASELINE].get(name), candidate=values[Side.CANDIDATE].get(name), order=order)
-        grown[one.check_id] = replace(before, pairs=(*before.pairs, new))
-    return grown
