@@ -61,6 +61,9 @@ def test_the_whole_way(tmp_path: Path, source: SourceRepository) -> None:
     assert (synced.returncode, "1 patches on" in synced.stdout) == (0, True)
     explained = headrace(root, "patches", "up", "explain", "0001").stdout
     assert "has to be made general" in explained
+    assert headrace(root, "patches", "up", "sent", "0001", "no url").returncode == 61
+    assert headrace(root, "patches", "up", "sent", "0001", "https://lists.example.org/1").returncode == 0
+    assert "https://lists.example.org/1" in headrace(root, "patches", "up").stdout
     assert "of the candidate" in explained
 
     source.commit("tcp: clash", {"tcp.c": numbered(200, {20: "theirs"})})
@@ -121,3 +124,18 @@ def test_errors_are_a_sentence(tmp_path: Path, words: tuple[str, ...], code: int
     assert ended.stderr.startswith("error: ")
     assert "Traceback" not in ended.stderr
     assert "secret" not in ended.stderr + ended.stdout
+
+
+def test_an_upstream_is_removed_but_no_patch_is_lost(tmp_path: Path, source: SourceRepository) -> None:
+    root = tmp_path / "release"
+    assert headrace(root, "add", "up", str(source.folder)).returncode == 0
+    assert headrace(root, "sync", "up").returncode == 0
+    kept = root / "upstreams/up/patches/0001-kept.patch"
+    kept.write_text("not looked at")
+    refused = headrace(root, "remove", "up")
+    assert (refused.returncode, "--discard-patches" in refused.stderr) == (61, True)
+    assert kept.exists()
+    assert headrace(root, "remove", "up", "--discard-patches").returncode == 0
+    assert list((root / "upstreams").iterdir()) == []
+    assert "no upstream 'up'" in headrace(root, "sync", "up").stderr
+    assert headrace(root, "add", "up", str(source.folder)).returncode == 0

@@ -14,7 +14,7 @@ from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.ids import title_id
 from headrace.base.logs import set_up_logging
-from headrace.base.units import show_bytes, show_duration
+from headrace.base.units import show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
 
 if TYPE_CHECKING:
@@ -154,6 +154,6 @@ def _show(outcome: "Outcome", as_json: bool) -> None:
     what = "published" if outcome.was_published else "unchanged, registered already from this source:"
     out.print(what, style="bold green", end=" ")
     out.print(
-        f"{view.title.title_id} version {view.version}: {len(view.title.renditions)} renditions, "
+        f"{view.title.title_id} version {view.version}: {show_count(len(view.title.renditions), 'rendition')}, "
         f"{show_bytes(size_bytes)}, {show_duration(view.title.duration_s)}"
     )

@@ -1,6 +1,5 @@
 """`headrace upstream`: development branches that are followed, the patch queue on top, the measures of the cycle."""
 
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,39 +11,21 @@ from rich.text import Text
 from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.units import show_duration
+from headrace.cli import upstream_patches
 from headrace.cli.console import AsJson, err, out, plain
+from headrace.cli.release import DEFAULT_FOLDER, ReleaseFolder
 from headrace.upstream.chart import draw_upstream
 from headrace.upstream.errors import UpstreamError
 from headrace.upstream.measures import UpstreamStatus, measure_upstream
-from headrace.upstream.model import Conflict, Patch, PatchQueue, Reason, UpstreamRecord, show_url, upstream_name
-from headrace.upstream.patches import mark_patch, parse_patch
-from headrace.upstream.queue import next_file_name
+from headrace.upstream.model import Conflict, PatchQueue, UpstreamRecord, show_url, upstream_name
 from headrace.upstream.report import RegressionReport, write_report
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
-from headrace.workshop.adapters.records import (
-    UpstreamFolder,
-    read_patch_file,
-    read_queue,
-    upstream_names,
-    write_patch_file,
-)
+from headrace.workshop.adapters.records import UpstreamFolder, read_queue, upstream_names
 from headrace.workshop.errors import ConflictError
-from headrace.workshop.sync import SyncResult, add_upstream, sync_upstream
+from headrace.workshop.sync import SyncResult, add_upstream, remove_upstream, sync_upstream
 
-DEFAULT_FOLDER = Path("~/.local/share/headrace/release")
-
-Folder = Annotated[
-    Path,
-    typer.Option("--folder", envvar="HEADRACE_RELEASE_FOLDER", help="Where upstreams, builds and runs are kept."),
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the upstream.")]
-
-_REASONS = {
-    Reason.AGREEMENT: "covered by an agreement that forbids publishing it",
-    Reason.DEVELOPMENT: "still in development or test",
-    Reason.GENERALISE: "works for us; has to be made general before upstream can want it",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -53,13 +34,9 @@ def register(app: typer.Typer) -> None:
     group.command("add")(_add)
     group.command("sync")(_sync)
     group.command("status")(_status)
-    patches = typer.Typer(help="The patch queue of an upstream: list, add, explain.", invoke_without_command=True)
-    patches.callback()(_patches)
-    patches.command("list")(_list)
-    patches.command("add")(_add_patch)
-    patches.command("explain")(_explain)
-    group.add_typer(patches, name="patches")
+    group.add_typer(upstream_patches.group(), name="patches")
     group.command("report")(_report)
+    group.command("remove")(_remove)
     app.add_typer(group, name="upstream")
 
 
@@ -68,7 +45,7 @@ def _add(
     url: Annotated[str, typer.Argument(metavar="URL", help="URL or path of the git repository.")],
     branch: Annotated[str | None, typer.Option(help="Branch to follow; its default branch if not given.")] = None,
     patches: Annotated[Path | None, typer.Option(help="Folder of your patches; one of our own if not given.")] = None,
-    folder: Folder = DEFAULT_FOLDER,
+    folder: ReleaseFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Follow a branch of a git repository. Asks whether it is there; the first sync fetches it.
@@ -101,7 +78,7 @@ def _sync(
     accept_rewrite: Annotated[
         bool, typer.Option("--accept-rewrite", help="Accept a branch whose history was rewritten (force-pushed).")
     ] = False,
-    folder: Folder = DEFAULT_FOLDER,
+    folder: ReleaseFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Fetch the branch, put the patch queue on its head, remember the candidate. A conflict ends with exit code 62.
@@ -176,7 +153,7 @@ def _status(
     plot: Annotated[
         Path | None, typer.Option(help="Write an SVG picture of the upstream's syncs to this file.")
     ] = None,
-    folder: Folder = DEFAULT_FOLDER,
+    folder: ReleaseFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """How well the cycle runs: lag, queue, conflicts, time from an upstream commit to a candidate and beyond.
@@ -260,116 +237,6 @@ def _stages(view: UpstreamStatus) -> Table:
     return table
 
 
-def _patches(context: typer.Context, name: Name, folder: Folder = DEFAULT_FOLDER) -> None:
-    """The patch queue of an upstream; alone it lists it.
-
-    Example: [bold]headrace upstream patches nginx[/]
-    """
-    context.obj = UpstreamFolder(root=folder.expanduser().absolute(), name=upstream_name(name))
-    if context.invoked_subcommand is None:
-        _list(context)
-
-
-def _list(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the queue in the order of application.
-
-    Example: [bold]headrace upstream patches nginx list[/]
-    """
-    place: UpstreamFolder = context.obj
-    upstream = place.read().upstream
-    queue = read_queue(upstream).queue
-    if as_json:
-        typer.echo(encode(queue).decode())
-        return
-    if not queue.patches:
-        out.print(f"the queue is empty: {upstream.patches}", soft_wrap=True)
-        return
-    table = Table("patch", "reason", "since", "size", "sent", box=None)
-    table.columns[0].overflow = table.columns[4].overflow = "fold"
-    for patch in queue.patches:
-        table.add_row(
-            patch.file_name,
-            str(patch.reason),
-            patch.since.isoformat(),
-            f"+{patch.added_lines} -{patch.removed_lines}",
-            patch.sent or ("-" if patch.reason is Reason.AGREEMENT else "not yet"),
-        )
-    out.print(table)
-
-
-def _add_patch(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A patch as `git format-patch` writes it.")],
-    reason: Annotated[Reason, typer.Option(help="Why it is kept local.")],
-    sent: Annotated[str | None, typer.Option(help="URL of the mail or pull request, if it was sent.")] = None,
-    since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Since when it is local; today if not given.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put a patch at the end of the queue, with the reason why it is local.
-
-    Example: [bold]headrace upstream patches nginx add 0001-fix.patch --reason development[/]
-    """
-    place: UpstreamFolder = context.obj
-    upstream = place.read().upstream
-    day = since.date() if since else _today()
-    body = mark_patch(file.name, read_patch_file(file), reason=reason, sent=sent, since=day)
-    queue = read_queue(upstream).queue
-    subject = parse_patch(file.name, body).subject
-    twin = next((patch.file_name for patch in queue.patches if patch.subject == subject), None)
-    if twin is not None:
-        raise UpstreamError(f"the queue has this patch already: {twin} ({subject})")
-    patch_name = next_file_name((patch.file_name for patch in queue.patches), subject)
-    path = write_patch_file(upstream, patch_name, body)
-    if as_json:
-        typer.echo(encode(parse_patch(patch_name, body)).decode())
-    else:
-        out.print(f"added {path}", soft_wrap=True)
-
-
-def _explain(
-    context: typer.Context,
-    patch: Annotated[str, typer.Argument(metavar="PATCH", help="File name of the patch, or how it begins.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say why a patch is local, since when, where it was sent, what it touches and how it fared.
-
-    Example: [bold]headrace upstream patches nginx explain 0001[/]
-    """
-    place: UpstreamFolder = context.obj
-    record = place.read()
-    found = [one for one in read_queue(record.upstream).queue.patches if one.file_name.startswith(patch)]
-    if len(found) != 1:
-        raise UpstreamError(f"{len(found)} patches of {place.name} begin with {patch!r}; name one")
-    if as_json:
-        typer.echo(encode(found[0]).decode())
-    else:
-        _print_patch(found[0], record)
-
-
-def _print_patch(patch: Patch, record: UpstreamRecord) -> None:
-    applied = record.candidate.patches if record.candidate else ()
-    one = next((one for one in applied if one.sha256 == patch.sha256), None)
-    state = f"commit {one.commit[:12]} of the candidate" if one else "not in the candidate"
-    merged = ", by a three-way merge: upstream moved nearby" if one and one.was_merged else ""
-    conflicts = sum(patch.file_name in entry.conflicts for entry in record.history)
-    table = Table(box=None, show_header=False)
-    for name, value in (
-        ("subject", patch.subject),
-        ("author", patch.author),
-        ("why local", f"{patch.reason}: {_REASONS[patch.reason]}"),
-        ("sent", patch.sent or ("must not be" if patch.reason is Reason.AGREEMENT else "not yet")),
-        ("since", f"{patch.since.isoformat()} ({max(0, (_today() - patch.since).days)} days)"),
-        ("size", f"+{patch.added_lines} -{patch.removed_lines} in {len(patch.hunks)} hunks"),
-        ("files", "\n".join(patch.paths)),
-        ("state", state + merged),
-        ("conflicts", f"in {conflicts} of {len(record.history)} syncs remembered"),
-    ):
-        table.add_row(Text(name, style="dim"), value)
-    out.print(table)
-
-
 def _report(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="report.json of a bisection's run.")],
     sender: Annotated[
@@ -397,5 +264,22 @@ def _report(
         out.print(f"written, not sent: {output}", soft_wrap=True)
 
 
-def _today() -> date:
-    return datetime.fromtimestamp(SystemClock().now_s(), UTC).date()
+def _remove(
+    name: Name,
+    discard_patches: Annotated[
+        bool, typer.Option("--discard-patches", help="Remove a queue that lies in the release folder, too.")
+    ] = False,
+    folder: ReleaseFolder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Follow an upstream no longer: removes its mirror and its record. Builds and candidates stay.
+
+    A patch folder of your own is never touched; patches in the release folder are only removed when you say so.
+
+    Example: [bold]headrace upstream remove nginx[/]
+    """
+    remove_upstream(folder.expanduser().absolute(), upstream_name(name), may_discard_patches=discard_patches)
+    if as_json:
+        typer.echo(encode({"removed": name}, dict[str, str]).decode())
+    else:
+        out.print(f"removed {name}", soft_wrap=True)

@@ -112,6 +112,23 @@ def add_upstream(
     return record
 
 
+def remove_upstream(root: Path, name: UpstreamName, *, may_discard_patches: bool) -> None:
+    """Forget an upstream: its mirror and its record. The operator's own folder of patches stays.
+
+    Raises:
+        UpstreamError: there is no such upstream, or its queue lies within `root` and would be lost.
+        BusyError: a sync of it runs.
+    """
+    place = UpstreamFolder(root=root, name=name)
+    record = place.read()
+    with place.locked():
+        own = Path(record.upstream.patches)
+        if own.is_relative_to(place.path) and not may_discard_patches and any(own.rglob("*.patch")):
+            raise UpstreamError(f"{name} has patches in {own}, which would be lost: move them, or --discard-patches")
+        place.remove()
+    event(_log, "upstream_removed", upstream=name)
+
+
 def open_mirror(root: Path, name: UpstreamName) -> tuple[UpstreamRecord, Mirror]:
     """The record and the mirror of an upstream, for reading: builds, bisection, `release where`.
 

@@ -118,6 +118,14 @@ class UpstreamFolder:
         finally:
             os.close(descriptor)
 
+    def remove(self) -> None:
+        """Take it all away; from one moment to the next there is no such upstream. Only for the holder of the lock."""
+        gone = self.path.with_name(f".{self.name}.{os.getpid()}.gone")
+        with _mapped(self.path):
+            self.path.rename(gone)
+            fsync_folder(gone.parent)
+        shutil.rmtree(gone, ignore_errors=True)
+
     def clear_work(self) -> None:
         """Remove what a killed sync left. Only for the holder of the lock."""
         shutil.rmtree(self.work, ignore_errors=True)
