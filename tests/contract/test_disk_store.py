@@ -56,6 +56,13 @@ async def test_a_file_is_served_only_when_whole_and_verified(bed: StoreBed) -> N
     assert not bed.store.parts()
 
 
+async def test_folders_on_one_file_system_share_its_room_and_do_not_each_promise_all_of_it(bed: StoreBed) -> None:
+    await bed.store.refresh_rooms()
+    free_bytes = shutil.disk_usage(bed.folders[0]).free
+    promised_bytes = sum(room.room_bytes for room in bed.store.rooms())
+    assert 0.9 * free_bytes < promised_bytes <= 1.01 * free_bytes
+
+
 async def test_wrong_bytes_are_thrown_away(bed: StoreBed) -> None:
     assert not await bed.put(FILE, bytes(len(BODY)))
     assert bed.served(FILE) is None

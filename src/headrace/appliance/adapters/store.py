@@ -7,7 +7,7 @@ when it is whole, its digest was seen to fit, and its disk works. Nothing here d
 import asyncio
 import errno
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, KeysView
 from functools import partial
 from pathlib import Path
@@ -111,12 +111,16 @@ class DiskStore:
         return tuple(slot.report() for slot in self._slots)
 
     def rooms(self) -> list[DiskRoom]:
-        """Working disks and what may still be put on them."""
-        reserve = self._settings.reserve_bytes
+        """Working disks and what may still be put on them; folders on one file system have equal parts of its room."""
+        working = [slot for slot in self._slots if slot.is_ok]
+        sharers = Counter(slot.room.filesystem or slot.disk_id for slot in working)
         return [
-            DiskRoom(disk_id=slot.disk_id, room_bytes=slot.room.free_bytes - reserve)
-            for slot in self._slots
-            if slot.is_ok
+            DiskRoom(
+                disk_id=slot.disk_id,
+                room_bytes=(slot.room.free_bytes - self._settings.reserve_bytes)
+                // sharers[slot.room.filesystem or slot.disk_id],
+            )
+            for slot in working
         ]
 
     async def refresh_rooms(self) -> None:
