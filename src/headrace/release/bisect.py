@@ -32,6 +32,8 @@ ASKED_IN_VAIN = 2
 """After so many inconclusive runs and no other, a commit counts as one that cannot be tested."""
 
 
+SAME_DOUBT = 1e-6
+"""What is left of the weight of commits between equal builds: nothing of them reached the program."""
 ENDS_PRIOR = 0.95
 """The ends were tested when the candidate was judged; they are asked again because machines and loads change."""
 
@@ -113,21 +115,36 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Same:
+    """Two commits, or a commit and the good end, whose builds are equal byte for byte: both are good, or both bad."""
+
+    commit_id: str
+    other_id: str
+    cost_s: float = 0.0
+    """What finding out has cost: a build."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BisectState:
     """The whole search so far."""
 
     search: Search
     answers: tuple[Answer, ...] = ()
+    same: tuple[Same, ...] = ()
 
     def answered(self, step: Step, outcome: Outcome, *, cost_s: float) -> "BisectState":
         """The state after `step` came to `outcome`."""
         answer = Answer(kind=step.kind, commit_id=step.commit_id, outcome=outcome, cost_s=cost_s)
         return replace(self, answers=(*self.answers, answer))
 
+    def found_same(self, commit_id: str, other_id: str, *, cost_s: float = 0.0) -> "BisectState":
+        """The state with two builds known to be equal; `other_id` may be the good end."""
+        return replace(self, same=(*self.same, Same(commit_id=commit_id, other_id=other_id, cost_s=cost_s)))
+
     @property
     def cost_s(self) -> float:
         """What all steps have cost."""
-        return sum(answer.cost_s for answer in self.answers)
+        return sum(one.cost_s for one in self.answers) + sum(one.cost_s for one in self.same)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,9 +255,19 @@ def _posterior(state: BisectState) -> Floats:
             log_weight += np.log(np.where(is_bad, 1 - search.false_pass_ratio, search.false_fail_ratio))
         else:
             log_weight += np.log(np.where(is_bad, search.false_pass_ratio, 1 - search.false_fail_ratio))
+    for same in state.same:
+        one, other = _reached(history, search, same.commit_id), _reached(history, search, same.other_id)
+        log_weight += np.where(one ^ other, math.log(SAME_DOUBT), 0.0)
     weight: Floats = np.exp(log_weight - log_weight.max())
     normed: Floats = weight / weight.sum()
     return normed
+
+
+def _reached(history: History, search: Search, commit_id: str) -> npt.NDArray[np.bool_]:
+    """The commits that a build of this one holds: none of those searched for the good end."""
+    if commit_id == search.good:
+        return np.zeros(len(history), dtype=bool)
+    return history.ancestors(history.index[commit_id])
 
 
 def _check_ends(state: BisectState) -> Step | Conclusion | None:
@@ -298,6 +325,7 @@ def _ask(state: BisectState, history: History, probability: Floats) -> Step:
     for number, distance in history.near(untestable, BUILDS_NEAR_BROKEN).items():
         builds[number] = 1 - 0.5**distance
     built = {answer.commit_id for answer in state.answers if answer.outcome is not Outcome.UNBUILDABLE}
+    built |= {same.commit_id for same in state.same}
     stored = np.array([commit.is_stored or commit.commit_id in built for commit in history.commits])
     cost = search.run_cost_s + np.where(stored, 0.0, search.build_cost_s)
     worth = np.round(builds * told / cost, 12)
@@ -326,7 +354,7 @@ def _entropy(p: Floats) -> Floats:
 
 def _confirm(state: BisectState, commit: Commit, mass: float) -> Step | Conclusion:
     needed, name = state.search.confirmations, commit.commit_id
-    fails = _count(state, {StepKind.TEST, StepKind.CONFIRM}, name, Outcome.FAIL)
+    fails = _fails(state, name)
     if fails < needed:
         return Step(kind=StepKind.CONFIRM, commit_id=name, why=f"failed {fails} of {needed} times that a culprit must")
     passes = _count(state, {StepKind.REVERT}, name, Outcome.PASS)
@@ -364,13 +392,25 @@ def _count(state: BisectState, kinds: set[StepKind], commit_id: str, outcome: Ou
     )
 
 
+def _fails(state: BisectState, name: str) -> int:
+    """Times that this commit failed, or one whose build is equal."""
+    alike = {name}
+    for _ in state.same:  # each may join two that were joined before
+        alike |= {end for same in state.same for end in (same.commit_id, same.other_id) if alike & _ends(same)}
+    return sum(_count(state, {StepKind.TEST, StepKind.CONFIRM}, one, Outcome.FAIL) for one in alike)
+
+
+def _ends(same: Same) -> set[str]:
+    return {same.commit_id, same.other_id}
+
+
 def _conclude(state: BisectState, ending: Ending, names: tuple[str, ...], mass: float, why: str) -> Conclusion:
     first = names[0] if len(names) == 1 else ""
     return Conclusion(
         ending=ending,
         commit_ids=names,
         confidence=mass,
-        fails=_count(state, {StepKind.TEST, StepKind.CONFIRM}, first, Outcome.FAIL),
+        fails=_fails(state, first),
         reverted_passes=_count(state, {StepKind.REVERT}, first, Outcome.PASS),
         steps=len(state.answers),
         cost_s=state.cost_s,

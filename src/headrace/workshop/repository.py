@@ -201,6 +201,30 @@ class Mirror:
         pairs = (line.split() for line in self._patch_id(diffs.out))
         return {commit_id(commit): PatchId(patch_id) for patch_id, commit in pairs}
 
+    def changed_paths(self, old: CommitId, new: CommitId) -> dict[CommitId, tuple[str, ...]]:
+        """The files that each commit of `old..new` touches; of a merge only those that were merged by hand.
+
+        Asks for no file contents.
+        """
+        said = self.git().run("log", "--cc", "--name-only", "--no-renames", "-z", "--format=%x00%H", f"{old}..{new}")
+        found: dict[CommitId, tuple[str, ...]] = {}
+        for record in said.text.split("\0\0"):
+            name, *paths = record.strip("\0").split("\0")
+            if name:
+                found[commit_id(name)] = tuple(path.removeprefix("\n") for path in paths if path.strip())
+        return found
+
+    def diff_of(self, commit: CommitId) -> str:
+        """The text of a commit's change; of a merge only what was merged by hand."""
+        words = ("diff-tree", "--no-commit-id", "--cc", "-p", "-M", "--root", "--no-ext-diff", "--no-textconv")
+        return self.git().run(*words, commit, timeout_s=NETWORK_TIMEOUT_S).text
+
+    def held_candidates(self) -> tuple[CommitId, ...]:
+        """Candidate commits that are still held, in no order."""
+        return tuple(
+            commit_id(name) for name in self.git().run("for-each-ref", "--format=%(objectname)", CANDIDATES).lines
+        )
+
     def patch_id_of(self, body: bytes) -> PatchId | None:
         """The stable patch-id of a patch file."""
         lines = self._patch_id(body)
