@@ -20,9 +20,11 @@ from headrace.lab.content import KnownFile, standard_content
 from headrace.lab.errors import NotPossibleHereError
 from headrace.lab.machines import road as road_machine
 from headrace.lab.machines.guest import Guest
+from headrace.lab.machines.guest_server import TAP
 from headrace.lab.machines.place import Place
 from headrace.lab.machines.process import start_process_machine
-from headrace.lab.machines.uml import TAP, start_uml_machine
+from headrace.lab.machines.qemu import start_qemu_machine
+from headrace.lab.machines.uml import start_uml_machine
 from headrace.lab.ports import Machine, MachineKind, MachineSpec
 from headrace.lab.profiles import LAN, Profile
 from headrace.lab.serving import CLIENT_ADDRESS, MACHINE_ADDRESS
@@ -30,7 +32,7 @@ from headrace.lab.serving import CLIENT_ADDRESS, MACHINE_ADDRESS
 CLIENT, ROAD, MACHINE = "client", "road", "machine"
 _VETH = ("c0", "m0")
 _GATEWAY = "10.77.0.254"
-"""Of a uml machine behind a road: the cell's own end of its interface, which forwards to the road."""
+"""Of a guest behind a road: the cell's own end of its interface, which forwards to the road."""
 _CLIENT_BEHIND_ROAD, _MACHINE_BEHIND_ROAD = "10.77.1.2", "10.77.2.2"
 _CLIENTS_NETWORK = "10.77.1.0/24"
 _TUN = Path("/dev/net/tun")
@@ -85,7 +87,7 @@ async def open_lab(setup: LabSetup, folder: Path, clock: Clock) -> AsyncIterator
         road = await _open_road(setup, place(ROAD, "road")) if has_road else None
         if road:
             stack.push_async_callback(road.stop)
-        space = CLIENT if setup.machine.kind is MachineKind.UML and not has_road else MACHINE
+        space = CLIENT if setup.machine.kind.has_kernel and not has_road else MACHINE
         machine = await _START[setup.machine.kind](setup, place(space, "machine"))
         stack.push_async_callback(machine.stop)
         yield Lab(setup=setup, folder=folder, machine=machine, road=road, doors=cell.doors)
@@ -99,8 +101,8 @@ def _empty(folder: Path) -> None:
 
 def _check_possible(setup: LabSetup, *, has_road: bool) -> None:
     if has_road:
-        road_machine.find_road_kernel(setup.road_kernel, setup.machine.kernel)
-    if not (has_road or setup.machine.kind is MachineKind.UML):
+        road_machine.find_road_kernel(setup.road_kernel, _own_road_kernel(setup))
+    if not (has_road or setup.machine.kind.has_kernel):
         return
     if not _TUN.exists():
         raise NotPossibleHereError(f"there is no {_TUN}, which guests need: load the module tun (modprobe tun)")
@@ -108,12 +110,16 @@ def _check_possible(setup: LabSetup, *, has_road: bool) -> None:
         raise NotPossibleHereError(f"{_TUN}, which guests need, is not for this user: run as root, or chmod 666 {_TUN}")
 
 
+def _own_road_kernel(setup: LabSetup) -> Path | None:
+    return setup.machine.kernel if setup.machine.kind is MachineKind.UML else None
+
+
 async def _open_road(setup: LabSetup, place: Place) -> Guest:
     """The road, with its ends moved to client and machine."""
     cell = place.cell
     for tap in (road_machine.CLIENT_TAP, road_machine.MACHINE_TAP):
         await links.make_tap(cell, place.space, tap)
-    kernel = road_machine.find_road_kernel(setup.road_kernel, setup.machine.kernel)
+    kernel = road_machine.find_road_kernel(setup.road_kernel, _own_road_kernel(setup))
     road = await road_machine.start_road(kernel, place, setup.profile, beyond=_MACHINE_BEHIND_ROAD)
     try:
         for tap, space in ((road_machine.CLIENT_TAP, CLIENT), (road_machine.MACHINE_TAP, MACHINE)):
@@ -146,15 +152,24 @@ async def _start_process(setup: LabSetup, place: Place) -> Machine:
     return await start_process_machine(setup.machine, place, setup.content)
 
 
-async def _start_uml(setup: LabSetup, place: Place) -> Machine:
-    """Without a road the client's own interface leads to the guest; with one, the machine's space forwards to it."""
+async def _guest_gateway(place: Place) -> str:
+    """Make a guest's interface; the address of its other end. Without a road that is the client's own, with one the
+    machine's space forwards to it."""
     own = CLIENT_ADDRESS if place.space == CLIENT else _GATEWAY
     await links.make_tap(place.cell, place.space, TAP)
     await links.address(place.cell, place.space, TAP, own)
     if place.space == MACHINE:
         await links.forward(place.cell, MACHINE)
-    return await start_uml_machine(setup.machine, place, setup.content, gateway=own)
+    return own
 
 
-_START = {MachineKind.PROCESS: _start_process, MachineKind.UML: _start_uml}
+async def _start_uml(setup: LabSetup, place: Place) -> Machine:
+    return await start_uml_machine(setup.machine, place, setup.content, gateway=await _guest_gateway(place))
+
+
+async def _start_qemu(setup: LabSetup, place: Place) -> Machine:
+    return await start_qemu_machine(setup.machine, place, setup.content, gateway=await _guest_gateway(place))
+
+
+_START = {MachineKind.PROCESS: _start_process, MachineKind.UML: _start_uml, MachineKind.QEMU: _start_qemu}
 """The kinds of machine there are; a new one is a file in machines/ and a line here."""

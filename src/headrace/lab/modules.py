@@ -1,26 +1,44 @@
-"""Which module files a kernel must load, and in which order, for the modules wanted. Pure."""
+"""Which modules a kernel must load, and in which order, for those wanted. Pure.
+
+What a module needs stands in itself (`depends=` in its .modinfo section, written when the kernel was built), so that a
+package needs not be installed, nor depmod be run, for its modules to be used.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
+_NEEDS = re.compile(rb"\0depends=([\w,-]*)\0")
 
-def module_files(modules_dep: str, wanted: Sequence[str]) -> list[str]:
-    """Files of the text of modules.dep, each after those that it needs. What the kernel has not as a module is left
-    out: it is built in, or missing, which shows where it is used."""
-    needs = {}
-    by_name = {}
-    for line in modules_dep.splitlines():
-        file, _, rest = line.partition(":")
-        needs[file] = rest.split()
-        by_name[_name(file)] = file
+
+def module_name(file: str) -> str:
+    """The name by which a kernel knows a module's file, compressed or not."""
+    return _known(re.sub(r"\.ko(\.\w+)?$", "", PurePosixPath(file).name))
+
+
+def needs_of(body: bytes) -> tuple[str, ...]:
+    """Names of the modules that one, of these bytes, needs at once."""
+    found = _NEEDS.search(body)
+    return tuple(_known(name) for name in found[1].decode().split(",") if name) if found else ()
+
+
+def load_order(wanted: Iterable[str], needs: Callable[[str], Sequence[str] | None]) -> list[str]:
+    """Names, each after those that it needs. What `needs` does not know (None) is left out: it is built in, or
+    missing, which shows where it is used."""
     order: list[str] = []
+
+    def add(name: str, path: tuple[str, ...]) -> None:
+        known = needs(name)
+        if known is None or name in order or name in path:
+            return
+        for one in known:
+            add(one, (*path, name))
+        order.append(name)
+
     for name in wanted:
-        file = by_name.get(name.replace("-", "_"), "")
-        # modules.dep lists all that is needed, the deepest last.
-        order += [part for part in [*reversed(needs.get(file, [])), file] if part and part not in order]
+        add(_known(name), ())
     return order
 
 
-def _name(file: str) -> str:
-    return re.sub(r"\.ko(\.\w+)?$", "", PurePosixPath(file).name).replace("-", "_")
+def _known(name: str) -> str:
+    return name.replace("-", "_")

@@ -14,6 +14,13 @@ class MachineKind(StrEnum):
     """nginx alone, in namespaces of this machine's kernel."""
     UML = "uml"
     """A kernel built for ARCH=um and nginx in it."""
+    QEMU = "qemu"
+    """Any kernel image for x86-64, in software emulation, and nginx in it."""
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether it runs a kernel of its own, as a guest of this machine."""
+        return self is not MachineKind.PROCESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +30,10 @@ class MachineSpec:
     kind: MachineKind
     nginx: Path | None = None
     kernel: Path | None = None
-    """The executable of a User-Mode Linux kernel; needed by `uml`."""
+    """For `uml` the executable of a User-Mode Linux kernel, for `qemu` a bzImage."""
     modules: Path | None = None
-    """Folder of that kernel's modules (with kernel/ below a version); None: it needs none, or Debian's place."""
+    """Folder of that kernel's modules (with kernel/ in it, or below the kernel's release); None: it needs none, or, for
+    `uml`, Debian's place."""
     memory_mib: int = 512
     workers: int = 1
 

@@ -25,14 +25,14 @@ class ServingFolders:
     key: str
 
 
-def lab_nginx_conf(folders: ServingFolders, build: NginxBuild, *, workers: int) -> str:
+def lab_nginx_conf(folders: ServingFolders, build: NginxBuild, *, workers: int, has_tls: bool = True) -> str:
     """The appliance's configuration for a machine of the lab."""
     settings = NginxSettings(
         appliance_id=APPLIANCE_ID,
         listen=(f"{MACHINE_ADDRESS}:{PORT}",),
-        tls_listen=(f"{MACHINE_ADDRESS}:{TLS_PORT}",),
-        tls_certificate=folders.certificate,
-        tls_key=folders.key,
+        tls_listen=(f"{MACHINE_ADDRESS}:{TLS_PORT}",) if has_tls else (),
+        tls_certificate=folders.certificate if has_tls else "",
+        tls_key=folders.key if has_tls else "",
         serve_root=folders.content,
         run_folder=folders.run,
         access_log=f"{folders.run}/access.log",

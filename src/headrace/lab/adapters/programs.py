@@ -36,6 +36,19 @@ def read_bytes(path: Path) -> bytes:
         raise NotPossibleHereError(f"cannot read {path}: {error.strerror}") from None
 
 
+def read_head(path: Path, count: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        NotPossibleHereError: it is not there.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise NotPossibleHereError(f"cannot read {path}: {error.strerror}") from None
+
+
 def find_program(*names: str, mend: str) -> Path:
     """The first of these that exists, by absolute path or below the usual folders.
 

@@ -1,46 +1,78 @@
-"""A guest: a User-Mode Linux kernel as a process in a cell, its console, a command channel, and whether it lives.
+"""A guest: a kernel that runs in a process of a cell, its console, a command channel, and whether it lives.
 
-Its root comes as an initial RAM disk with guest_init.template as the first process; see docs/lab.md for what that does.
+What runs the kernel is an `Emulator`: User-Mode Linux (uml.py) or QEMU (qemu.py); all else is the same for both. The
+root comes as an initial RAM disk with guest_init.template as the first process; docs/lab.md says what that does.
 """
 
 import asyncio
 import base64
 import contextlib
-import os
+import gzip
 import shlex
+import socket
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from headrace.base.clock import Clock
-from headrace.lab.adapters.cell import run_command
+from headrace.lab.adapters.module_files import read_modules
 from headrace.lab.adapters.process_trees import kill_tree
-from headrace.lab.adapters.programs import add_program, find_program, read_bytes
+from headrace.lab.adapters.programs import add_program, find_program
 from headrace.lab.errors import MachineError, NotPossibleHereError
 from headrace.lab.machines.place import Place
-from headrace.lab.modules import module_files
 from headrace.lab.ports import Condition, MachineState, Ran
 from headrace.lab.root_image import RootImage
 
-_BOOT_TIMEOUT_S = 30.0
 _STEP_S = 0.02
-_HUNG_AFTER_S = 4.5
-"""Three of the guest's one-second signs of life missed, with room for a busy machine."""
 _MOST_COMMAND_BYTES = 3_000
 """A line longer than the guest's terminal buffer would be cut."""
 _MOST_LINES = 50_000
 _ALIVE, _READY, _OPEN, _DONE = "headrace alive", "headrace ready", "headrace channel open", "headrace done"
-_DEBIAN_MODULES = Path("/usr/lib/uml/modules")
 _SAYS_WHY = ("Kernel panic", "BUG:", "Oops", "Unable to", "headrace: ")
+_PACKING = 1
+"""gzip's level; most of a root are bytes as good as random."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What a kernel is started with, beside itself."""
+
+    folder: Path
+    initrd: Path
+    channel: int
+    """Descriptor of a socket: the other end of the guest's terminal `channel`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulator:
+    """How a kernel is run."""
+
+    command: "Callable[[GuestSpec, Files], list[str]]"
+    """Its console must be the standard output; it ends when the kernel panics."""
+    version_of: Callable[[Path], Awaitable[str]]
+    """The release that a kernel's file says it is; raises NotPossibleHereError when it is none that can be run so."""
+    device: str
+    """Its interfaces inside are this with 0, 1, ..."""
+    channel: str
+    """Terminal of the command channel inside."""
+    people: str
+    """Terminal inside for whoever joins by hand."""
+    modules: Path | None = None
+    """Where modules lie, below the kernel's release, when none are given."""
+    packs_root: bool = False
+    boot_timeout_s: float = 30.0
+    hung_after_s: float = 4.5
+    """Three of the guest's one-second signs of life missed, with room for a busy machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestSpec:
-    """What to boot. The interfaces exist in its space already; they are vec0, vec1, ... inside."""
+    """What to boot. The interfaces exist in its space already."""
 
     name: str
+    emulator: Emulator
     kernel: Path
     taps: tuple[str, ...]
     memory_mib: int
@@ -50,8 +82,11 @@ class GuestSpec:
 class Guest:
     """Made by `boot`."""
 
-    def __init__(self, process: Process, folder: Path, channel: int, clock: Clock) -> None:
+    def __init__(
+        self, process: Process, emulator: Emulator, folder: Path, channel: asyncio.StreamWriter, clock: Clock
+    ) -> None:
         self._process = process
+        self._emulator = emulator
         self._folder = folder
         self._channel = channel
         self._clock = clock
@@ -77,7 +112,7 @@ class Guest:
         if self._process.returncode is not None:
             return Condition(state=MachineState.ENDED, reason=f"{self._end()}{self._why()}")
         silent_s = self._clock.monotonic_s() - self._alive_s
-        if silent_s > _HUNG_AFTER_S:
+        if silent_s > self._emulator.hung_after_s:
             return Condition(state=MachineState.HUNG, reason=f"no sign of life for {silent_s:.1f} s{self._why()}")
         return Condition(state=MachineState.RUNNING)
 
@@ -94,7 +129,7 @@ class Guest:
             self._check_running()
             self._asked += 1
             line = f"{self._asked} {base64.b64encode(command.encode()).decode()}\n"
-            await asyncio.to_thread(os.write, self._channel, line.encode())
+            self._channel.write(line.encode())
             return await self._answer(timeout_s + 1.0)
 
     async def stop(self) -> None:
@@ -103,22 +138,23 @@ class Guest:
             kill_tree(self._process.pid)
         with contextlib.suppress(TimeoutError):  # what is left of it ends with the cell
             await asyncio.wait_for(self._process.wait(), 5.0)
-        if self._channel >= 0:
-            os.close(self._channel)
-            self._channel = -1
+        self._channel.close()
+        with contextlib.suppress(OSError):
+            await self._channel.wait_closed()
 
     async def until_ready(self) -> None:
         """Wait for the first process of the guest.
 
         Raises:
-            MachineError: it panicked, ended, or said nothing for 30 s; with the line that says why.
+            MachineError: it panicked, ended, or was not up in time; with the line that says why.
         """
-        deadline_s = self._clock.monotonic_s() + _BOOT_TIMEOUT_S
+        limit_s = self._emulator.boot_timeout_s
+        deadline_s = self._clock.monotonic_s() + limit_s
         while not (self._is_ready and self._is_open.is_set()):
             if self._process.returncode is not None:
                 raise MachineError(f"the guest did not boot: {self._end()}{self._why()} (console: {self._folder})")
             if self._clock.monotonic_s() > deadline_s:
-                raise MachineError(f"the guest was not up in {_BOOT_TIMEOUT_S:g} s{self._why()} ({self._folder})")
+                raise MachineError(f"the guest was not up in {limit_s:g} s{self._why()} (console: {self._folder})")
             await self._clock.sleep(_STEP_S)
 
     async def hear_console(self) -> None:
@@ -186,21 +222,15 @@ async def boot(spec: GuestSpec, place: Place) -> Guest:
         MachineError: it did not get that far.
     """
     initrd = place.folder / "initrd"
-    await asyncio.to_thread(lambda: initrd.write_bytes(spec.image.to_cpio()))
-    commands_out, commands_in = os.pipe()
-    answers_out, answers_in = os.pipe()
-    try:
-        argv = _command_line(spec, initrd, place.folder, commands_out, answers_in)
-        process = await place.cell.start(place.space, argv, stdout=PIPE, pass_fds=(commands_out, answers_in))
-    finally:
-        os.close(commands_out)
-        os.close(answers_in)
-    guest = Guest(process, place.folder, commands_in, place.clock)
+    await asyncio.to_thread(_write_root, initrd, spec)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        files = Files(folder=place.folder, initrd=initrd, channel=theirs.fileno())
+        argv = spec.emulator.command(spec, files)
+        process = await place.cell.start(place.space, argv, stdout=PIPE, pass_fds=(theirs.fileno(),))
+    reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
+    guest = Guest(process, spec.emulator, place.folder, writer, place.clock)
     place.tasks.spawn(f"console of {spec.name}", guest.hear_console())
-    reader = asyncio.StreamReader(limit=1 << 20)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(answers_out, "rb")
-    )
     place.tasks.spawn(f"channel of {spec.name}", guest.hear_channel(reader))
     try:
         await guest.until_ready()
@@ -210,11 +240,13 @@ async def boot(spec: GuestSpec, place: Place) -> Guest:
     return guest
 
 
-async def guest_image(kernel: Path, modules: Path | None, wanted: Sequence[str], setup: str) -> RootImage:
+async def guest_image(
+    emulator: Emulator, kernel: Path, modules: Path | None, wanted: Sequence[str], setup: str
+) -> RootImage:
     """A root with busybox, our first process, the modules `wanted` (those that the kernel has) and `setup` to run.
 
     Raises:
-        NotPossibleHereError: no busybox, or `kernel` is no User-Mode Linux.
+        NotPossibleHereError: no busybox, no modules in the folder given, or `kernel` is none for this emulator.
     """
     image = RootImage()
     busybox = find_program("busybox", mend="apt-get install busybox-static")
@@ -224,58 +256,35 @@ async def guest_image(kernel: Path, modules: Path | None, wanted: Sequence[str],
     image.file("/init", init, mode=0o755)
     image.file("/etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
     image.file("/etc/group", b"root:x:0:\n")
+    image.file("/lab/terminals", f"channel={emulator.channel}\npeople={emulator.people}\n".encode())
     image.file("/lab/setup", setup.encode())
-    files = await _modules(kernel, modules, wanted)
-    for path in files:
-        image.file(f"/lab/modules/{path.name}", read_bytes(path))
-    image.file("/lab/modules/order", "".join(f"{path.name}\n" for path in files).encode())
+    folder = _modules_folder(emulator, await emulator.version_of(kernel), modules)
+    files = await asyncio.to_thread(read_modules, folder, wanted) if folder else []
+    for name, body in files:
+        image.file(f"/lab/modules/{name}.ko", body)
+    image.file("/lab/modules/order", "".join(f"{name}.ko\n" for name, _ in files).encode())
     return image
 
 
-async def _modules(kernel: Path, given: Path | None, wanted: Sequence[str]) -> list[Path]:
-    version = await kernel_version(kernel)
-    folder = (given or _DEBIAN_MODULES) / version
-    if not (folder / "modules.dep").is_file():
-        if given is not None:
-            raise NotPossibleHereError(f"{given} holds no modules for {version}: {folder}/modules.dep is missing")
-        return []
-    text = (folder / "modules.dep").read_text(encoding="utf-8")
-    return [folder / name for name in module_files(text, wanted)]
+def _modules_folder(emulator: Emulator, version: str, given: Path | None) -> Path | None:
+    """The folder of a kernel's modules: that given or the version's below it, else the usual place."""
+    if given is None:
+        usual = emulator.modules / version if emulator.modules else None
+        return usual if usual and usual.is_dir() else None
+    for folder in (given / version, given):
+        if (folder / "kernel").is_dir():
+            return folder
+    raise NotPossibleHereError(f"{given} holds no modules for {version}: there is no folder {version}/kernel in it")
 
 
-async def kernel_version(kernel: Path) -> str:
-    """What a User-Mode Linux executable says of itself.
-
-    Raises:
-        NotPossibleHereError: it is not one.
-    """
-    if not kernel.is_absolute():
-        raise NotPossibleHereError(f"the kernel {kernel} is not an absolute path")
-    ran = await run_command([str(kernel), "--version"], timeout_s=10.0)
-    words = ran.output.split()
-    if ran.exit_code or len(words) != 1 or not words[0][0].isdigit():
-        raise NotPossibleHereError(f"{kernel} is no User-Mode Linux kernel: build one with ARCH=um")
-    return words[0]
-
-
-def _command_line(spec: GuestSpec, initrd: Path, folder: Path, commands: int, answers: int) -> list[str]:
-    return [
-        str(spec.kernel),
-        f"mem={spec.memory_mib}M",
-        f"initrd={initrd}",
-        "rdinit=/init",
-        "con=null",
-        "con0=null,fd:1",
-        f"con1=fd:{commands},fd:{answers}",
-        "con2=pts",
-        "ssl=null",
-        "loglevel=7",  # everything that is not for debugging; `quiet` would hide warnings
-        "panic=-1",
-        "oops=panic",
-        f"uml_dir={folder}/uml",
-        f"umid={spec.name}",
-        *(f"vec{index}:transport=tap,ifname={tap},depth=128" for index, tap in enumerate(spec.taps)),
-    ]
+def _write_root(path: Path, spec: GuestSpec) -> None:
+    body = spec.image.to_cpio()
+    if len(body) > spec.memory_mib << 19:
+        raise NotPossibleHereError(
+            f"{spec.memory_mib} MiB of memory are too little: the root has {len(body) >> 20} MiB, and may fill half of "
+            f"them: --memory {max(128, (len(body) >> 18) + 64)}"
+        )
+    path.write_bytes(gzip.compress(body, _PACKING, mtime=0) if spec.emulator.packs_root else body)
 
 
 async def _line_of(stream: asyncio.StreamReader) -> bytes:

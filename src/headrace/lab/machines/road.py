@@ -10,6 +10,7 @@ from headrace.lab.adapters.programs import add_program, find_program
 from headrace.lab.errors import NotPossibleHereError
 from headrace.lab.machines.guest import Guest, GuestSpec, boot, guest_image
 from headrace.lab.machines.place import Place
+from headrace.lab.machines.uml import USER_MODE
 from headrace.lab.profiles import Profile, netem_words
 
 CLIENT_TAP, MACHINE_TAP = "c0", "x0"
@@ -46,11 +47,12 @@ async def start_road(kernel: Path, place: Place, profile: Profile, *, beyond: st
         NotPossibleHereError: the kernel has no netem, or iproute2 is not here.
         MachineError: it did not boot.
     """
-    image = await guest_image(kernel, None, ("sch_netem",), _setup(beyond))
+    image = await guest_image(USER_MODE, kernel, None, ("sch_netem",), _setup(beyond))
     for name in ("ip", "tc"):
         await add_program(image, find_program(name, mend="apt-get install iproute2"), f"{_BIN}/{name}")
     spec = GuestSpec(
         name="road",
+        emulator=USER_MODE,
         kernel=kernel,
         taps=(CLIENT_TAP, MACHINE_TAP),
         memory_mib=_MEMORY_MIB,

@@ -1,23 +1,38 @@
-"""Order of modules, from lines of a real modules.dep."""
+"""Order of modules, from what stands in modules themselves."""
 
-from headrace.lab.modules import module_files
+from headrace.lab.modules import load_order, module_name, needs_of
 
-DEP = """kernel/net/tls/tls.ko:
-kernel/crypto/gcm.ko: kernel/crypto/ghash-generic.ko kernel/lib/gf128.ko
-kernel/crypto/ghash-generic.ko: kernel/lib/gf128.ko
-kernel/lib/gf128.ko:
-kernel/net/sched/sch_netem.ko.xz:
-"""
+NEEDS = {
+    "tls": (),
+    "gcm": ("ghash_generic", "gf128"),
+    "ghash_generic": ("gf128",),
+    "gf128": (),
+    "turning": ("back",),
+    "back": ("turning",),
+}
 
 
 def test_needs_come_first_and_once() -> None:
-    assert module_files(DEP, ["gcm", "ghash_generic", "tls"]) == [
-        "kernel/lib/gf128.ko",
-        "kernel/crypto/ghash-generic.ko",
-        "kernel/crypto/gcm.ko",
-        "kernel/net/tls/tls.ko",
-    ]
+    assert load_order(["gcm", "ghash-generic", "tls"], NEEDS.get) == ["gf128", "ghash_generic", "gcm", "tls"]
 
 
 def test_what_is_no_module_is_left_out() -> None:
-    assert module_files(DEP, ["built_in", "sch_netem"]) == ["kernel/net/sched/sch_netem.ko.xz"]
+    assert load_order(["built_in", "tls"], NEEDS.get) == ["tls"]
+
+
+def test_a_circle_ends() -> None:
+    assert load_order(["turning"], NEEDS.get) == ["back", "turning"]
+
+
+def test_names_and_needs_as_files_have_them() -> None:
+    assert [module_name(name) for name in ("sch_netem.ko", "k/ghash-generic.ko.xz", "tls.ko.zst")] == [
+        "sch_netem",
+        "ghash_generic",
+        "tls",
+    ]
+    assert needs_of(b"\x7fELF..\0license=GPL\0depends=ghash-generic,gf128mul\0intree=Y\0") == (
+        "ghash_generic",
+        "gf128mul",
+    )
+    assert needs_of(b"\0depends=\0") == ()
+    assert needs_of(b"no module") == ()
