@@ -4,7 +4,7 @@ Values only, and what follows from them; `dossier_html` draws it. What was not t
 the checks that are missing, and never left to whoever writes the dossier.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrace.release.calibrate import Calibration
@@ -55,6 +55,8 @@ class LevelSummary:
     """None: no check of it was run."""
     passed: int
     checks: int
+    took_s: float = 0.0
+    """0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class Dossier:
     commits: tuple[UpstreamCommit, ...] = ()
     commits_left_out: int = 0
     """More than are listed."""
+    commits_unknown: tuple[str, ...] = ()
+    """A line for each component whose commits cannot be told, with the reason."""
     calibration: Calibration | None = None
     machine: tuple[tuple[str, str], ...] = ()
     """Facts of the machine that all was measured on."""
@@ -119,9 +123,46 @@ def make_dossier(
     )
 
 
-def with_commits(dossier: Dossier, commits: Sequence[UpstreamCommit], *, most: int = 500) -> Dossier:
-    """The dossier with the upstream commits since the baseline, newest first; no more than `most` are listed."""
-    return replace(dossier, commits=tuple(commits[:most]), commits_left_out=max(0, len(commits) - most))
+def with_run(
+    dossier: Dossier,
+    *,
+    not_tested: Sequence[str],
+    spent_s: Mapping[int, float],
+    machine: Sequence[tuple[str, str]],
+) -> Dossier:
+    """The dossier with what whoever ran it knows.
+
+    Args:
+        not_tested: lines `<check>: <why>`; they say more than that there is no result.
+        spent_s: seconds that each level took, by its number.
+        machine: its facts.
+    """
+    told = [Untested(what=what, why=why) for what, _, why in (line.partition(": ") for line in not_tested)]
+    named = {one.what for one in told}
+    return replace(
+        dossier,
+        untested=(*told, *(one for one in dossier.untested if one.what not in named)),
+        levels=tuple(replace(one, took_s=spent_s.get(int(one.level), 0.0)) for one in dossier.levels),
+        machine=tuple(machine),
+    )
+
+
+def with_commits(
+    dossier: Dossier,
+    commits: Sequence[UpstreamCommit],
+    *,
+    left_out: int = 0,
+    unknown: Sequence[str] = (),
+    most: int = 500,
+) -> Dossier:
+    """The dossier with the upstream commits since the baseline, newest first; no more than `most` are listed.
+
+    Args:
+        left_out: more that `commits` does not have.
+        unknown: a line for each component whose commits cannot be told.
+    """
+    more = left_out + max(0, len(commits) - most)
+    return replace(dossier, commits=tuple(commits[:most]), commits_left_out=more, commits_unknown=tuple(unknown))
 
 
 def _summary(results: Sequence[CheckResult], level: Level) -> LevelSummary:

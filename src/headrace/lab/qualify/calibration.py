@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from headrace.lab.facts import Facts, machine_facts
 from headrace.lab.instructions import count_instructions
@@ -118,6 +119,15 @@ def false_alarms_met(runs: CalibrationRuns) -> dict[CheckId, tuple[int, int]]:
             sum(one.check_id == name for one in runs.met),
         )
         for name in names
+    }
+
+
+def seconds_of_a_pair(runs: CalibrationRuns) -> dict[str, float]:
+    """By level, the median."""
+    return {
+        Level(number).name.lower(): median(pair.took_s for pair in pairs)
+        for number, pairs in sorted(runs.pairs.items())
+        if pairs
     }
 
 

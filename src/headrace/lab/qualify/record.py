@@ -33,6 +33,8 @@ class Qualification:
     seed: int
     """Drawn anew for each qualification: which build of a pair runs first must not be known before (`draw_order`)."""
     started_s: float = 0.0
+    machine: tuple[tuple[str, str], ...] = ()
+    """Facts of the machine that it was begun on."""
     family: tuple[CheckId, ...] = ()
     """The checks of levels 3 and 4, fixed before the first run."""
     definitions: tuple[CheckDefinition, ...] = ()

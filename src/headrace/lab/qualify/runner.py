@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headrace.lab.facts import machine_facts
 from headrace.lab.instructions import count_instructions
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.measures import is_counted, measurable
@@ -67,7 +68,7 @@ async def qualify(
         LabError: the lab could not do it, which says nothing about the candidate.
         CheckError: the run in `folder` is one of other builds, or of other margins.
     """
-    record = _begin(stand, config, folder)
+    record = await _begin(stand, config, folder)
     for level in Level:
         if level > up_to:
             break
@@ -80,7 +81,7 @@ async def qualify(
     return record
 
 
-def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualification:
+async def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualification:
     """The record to go on from: that of `folder`, or a new one with its family fixed."""
     known = load(folder)
     if known is not None:
@@ -95,6 +96,7 @@ def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualification:
         baseline_digest=stand.baseline.digest,
         seed=secrets.randbits(32),
         started_s=stand.clock.now_s(),
+        machine=await machine_facts(),
         family=tuple(one.check_id for one in family),
         definitions=tuple(family),
         not_tested=tuple(f"{one.check_id}: this lab does not measure {one.metric.name}" for one in left_out),
