@@ -75,6 +75,8 @@ class Reading:
     """What was seen, for people."""
     trace: tuple[str, ...] = ()
     """Lines of the console about a fault."""
+    has_started: bool = True
+    """Its machine came up."""
     cost_s: float = 0.0
 
 
@@ -198,7 +200,10 @@ def _runs_yardstick(good: Sequence[Reading], bad: Sequence[Reading], settings: B
     if bad and not fails:
         return None
     passes = _rate(_count(bad, Outcome.PASS), len(bad), settings.false_pass_ratio)
-    odd = _rate(_count(good, Outcome.FAIL), len(good), settings.false_fail_ratio)
+    is_mixed = any(reading.outcome is Outcome.PASS for reading in good)  # else it is the end that is not good
+    odd = settings.false_fail_ratio
+    if is_mixed:
+        odd = _rate(_count(good, Outcome.FAIL), len(good), odd)
     runs = min(RUNS_MOST, _runs_needed(fails, len(bad))) if bad else 1
     return Yardstick(way=Way.RUNS, readings=runs, false_pass_ratio=passes**runs, false_fail_ratio=1 - (1 - odd) ** runs)
 

@@ -1,0 +1,144 @@
+"""One reading of a check at one build: the check run once on a fresh machine. What it means is decided in `release`."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from headrace.base.errors import UsageError
+from headrace.base.rng import make_rng
+from headrace.lab.assembly import Lab
+from headrace.lab.errors import MachineError, NotPossibleHereError
+from headrace.lab.ports import MachineSpec
+from headrace.lab.profiles import LAN, Profile
+from headrace.lab.qualify.expectations import expectations, meet
+from headrace.lab.qualify.findings import Expectation
+from headrace.lab.qualify.measures import is_counted, measurable, run_watched
+from headrace.lab.qualify.pairing import run_pair, twice
+from headrace.lab.qualify.runner import console_check, count_repeats
+from headrace.lab.qualify.stand import Side, Stand
+from headrace.release.answers import Reading, Way
+from headrace.release.bisect import Outcome
+from headrace.release.model import CheckDefinition, CheckId, CheckResult, Fault, Level, Verdict, check_id, level_of
+
+_OUTCOMES = {Verdict.PASS: Outcome.PASS, Verdict.FAIL: Outcome.FAIL, Verdict.INCONCLUSIVE: Outcome.INCONCLUSIVE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What is asked of each commit."""
+
+    check_id: CheckId
+    way: Way
+    definition: CheckDefinition | None = None
+    """Of levels 3 and 4."""
+
+    @property
+    def level(self) -> Level:
+        return level_of(self.check_id)
+
+    @property
+    def is_of_program(self) -> bool:
+        """Whether equal programs must give equal answers; warnings are of the source."""
+        return self.level is not Level.BUILD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotingStand(Stand):
+    """A stand that notes how many machines were to be started, and how many came up."""
+
+    tried: list[Side] = field(default_factory=list)
+    came_up: list[Side] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def lab(self, side: Side, profile: Profile = LAN, machine: MachineSpec | None = None) -> AsyncIterator[Lab]:
+        self.tried.append(side)
+        async with Stand.lab(self, side, profile, machine) as lab:
+            self.came_up.append(side)
+            yield lab
+
+
+def find_check(text: str, stand: Stand, definitions: Sequence[CheckDefinition]) -> Check:
+    """The check of that name, if this stand can run it.
+
+    Raises:
+        UsageError: there is none; lists those there are.
+    """
+    held = {one.check_id for one in expectations(stand)}
+    known = {one.check_id: one for one in definitions if measurable(one, stand)}
+    consoles = {console_check(level) for level in (Level.SOAK, Level.PERFORMANCE)}
+    if text in held | consoles:
+        return Check(check_id=check_id(text), way=Way.RUNS)
+    if text not in known:
+        names = ", ".join([*sorted(held), *sorted(consoles), *known])
+        raise UsageError(f"there is no check {text[:80]!r} for these builds: choose from {names}")
+    definition = known[check_id(text)]
+    way = Way.COUNTS if is_counted(definition) else Way.PAIRS
+    return Check(check_id=definition.check_id, way=way, definition=definition)
+
+
+async def read(check: Check, stand: NotingStand, seed: int, number: int, *, may_not_start: bool) -> Reading:
+    """Run the check once; the stand's candidate is the build in question, its baseline the good end.
+
+    Args:
+        seed: of the search; with `number` it fixes load and order of a pair.
+        may_not_start: a machine that does not come up is a failure of the check, not a commit that cannot be tested.
+
+    Raises:
+        LabError: the lab could not do it, nor a second time; that says nothing about the build.
+    """
+    began_s = stand.clock.monotonic_s()
+    if check.way is Way.RUNS and check.level >= Level.SOAK:
+        reading = await _look_at_console(check, stand, seed, number)
+    elif check.way is Way.RUNS:
+        reading = await _run(check, stand, may_not_start=may_not_start)
+    else:
+        reading = await _measure(check, stand, seed, number)
+    return replace(reading, cost_s=round(stand.clock.monotonic_s() - began_s, 3))
+
+
+async def _run(check: Check, stand: NotingStand, *, may_not_start: bool) -> Reading:
+    expectation: Expectation = next(one for one in expectations(stand) if one.check_id == check.check_id)
+    result: CheckResult = await twice(f"check {check.check_id}", lambda: meet(expectation, stand))
+    if result.verdict is Verdict.INCONCLUSIVE:
+        raise NotPossibleHereError(f"{check.check_id} cannot be run here: {result.summary}")
+    outcome, has_started = _OUTCOMES[result.verdict], len(stand.came_up) == len(stand.tried)
+    if outcome is Outcome.FAIL and not has_started and not may_not_start:
+        outcome = Outcome.INCONCLUSIVE
+    return Reading(outcome=outcome, summary=result.summary, trace=trace_of(result.faults), has_started=has_started)
+
+
+async def _look_at_console(check: Check, stand: NotingStand, seed: int, number: int) -> Reading:
+    load_seed = make_rng(f"{seed}-{number}").randrange(1 << 30)
+    run = await twice(f"check {check.check_id}", lambda: run_watched(stand, Side.CANDIDATE, check.level, load_seed))
+    if run.faults:
+        return Reading(outcome=Outcome.FAIL, summary=f"console: {run.faults[0].title}", trace=trace_of(run.faults))
+    return Reading(outcome=Outcome.PASS, summary="no fault on the console")
+
+
+async def _measure(check: Check, stand: NotingStand, seed: int, number: int) -> Reading:
+    assert check.definition is not None
+    name, unit = check.definition.metric.name, check.definition.metric.unit
+    faults: tuple[Fault, ...] = ()
+    try:
+        if check.way is Way.COUNTS:
+            counted = await twice("counting", lambda: count_repeats(stand, [check.definition], 1))
+            repeats = counted[check.check_id].repeats
+            assert repeats is not None
+            good, value = repeats.baseline[0], repeats.candidate[0]
+        else:
+            pair = await run_pair(stand, check.level, seed, number)
+            good, value, faults = pair.baseline.get(name), pair.candidate.get(name), pair.faults
+    except MachineError as error:
+        if Side.BASELINE in stand.tried and Side.BASELINE not in stand.came_up:
+            raise
+        return Reading(outcome=Outcome.INCONCLUSIVE, summary=str(error))
+    if good is None or value is None:
+        summary = f"console: {faults[0].title}" if faults else f"{name} was not measured"
+        return Reading(outcome=Outcome.INCONCLUSIVE, summary=summary, trace=trace_of(faults))
+    summary = f"{value:.5g} {unit}, {good:.5g} at the good end"
+    return Reading(outcome=Outcome.PASS, good=good, value=value, summary=summary)
+
+
+def trace_of(faults: Sequence[Fault]) -> tuple[str, ...]:
+    """The faults on a console, as lines."""
+    return tuple(line for fault in faults for line in (fault.title, *(f"  {name}" for name in fault.trace)))

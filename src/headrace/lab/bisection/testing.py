@@ -1,0 +1,154 @@
+"""For tests and benches: a history with one fault among harmless commits, and the whole search for it.
+
+hidden = hide_fault(nginx_source, tmp / "repository", corpus / "fault-cpu-1.patch", harmless, commits=32, seed=7)
+found = await find_hidden(hidden, "performance.instructions-small", workshop_folder, tmp / "run")
+assert found.conclusion.commit_ids == (hidden.culprit,)
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.base.clock import SystemClock
+from headrace.base.rng import Rng, make_rng
+from headrace.lab.bisection.begin import begin, go_on
+from headrace.lab.bisection.builds import Works
+from headrace.lab.bisection.driver import Doing, Driver
+from headrace.lab.bisection.grounds import borrow_repository, grounds_of_repository
+from headrace.lab.bisection.model import Bisection
+from headrace.lab.bisection.readings import NotingStand, find_check
+from headrace.lab.ports import MachineKind, MachineSpec
+from headrace.lab.qualify.stand import Subject
+from headrace.release.config import parse_release_config
+from headrace.upstream.model import CommitId
+from headrace.upstream.recipe import Recipe
+from headrace.workshop.adapters.git import Git
+from headrace.workshop.builder import Builder
+from headrace.workshop.store import BuildStore
+from headrace.workshop.testing_git import SourceRepository
+from headrace.workshop.work import Progress
+
+_MESSAGE = re.compile(r'(ngx_(?:conf_)?log_error\(NGX_LOG_(?:ALERT|EMERG|CRIT|ERR)[^;"]*")([a-z][^"\\]{8,})(")')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hidden:
+    """A repository with one commit at fault."""
+
+    repository: Path
+    good: CommitId
+    bad: CommitId
+    culprit: CommitId
+    commits: int
+
+
+def hide_fault(
+    source: Path, folder: Path, fault: Path, harmless: Sequence[Path] = (), *, commits: int = 32, seed: int = 1
+) -> Hidden:
+    """A repository in `folder`: `source` (nginx, unpacked), then `commits` commits, one of which is `fault`.
+
+    The others are the patches `harmless` that apply, other words in messages, and comments, in an order and at places
+    drawn from `seed`. The culprit stands anywhere.
+    """
+    rng = make_rng(seed)
+    shutil.copytree(source, folder)
+    repository = _begin_repository(folder)
+    good = repository.head()
+    place = rng.randrange(commits)
+    fillers = _fillers(folder, harmless, rng)
+    culprit = good
+    for number in range(commits):
+        if number == place:
+            apply_patch(folder, fault)
+            culprit = repository.commit(_subject(fault), {})
+        else:
+            repository.commit(next(fillers), {})
+    return Hidden(repository=folder, good=good, bad=repository.head(), culprit=culprit, commits=commits)
+
+
+def apply_patch(folder: Path, patch: Path) -> bool:
+    """Apply a patch to the files of a folder, if it fits."""
+    return Git(folder=folder).run("apply", str(patch), may_fail=(1, 128)).code == 0
+
+
+def _begin_repository(folder: Path) -> SourceRepository:
+    made = SourceRepository.__new__(SourceRepository)
+    made.folder, made.commits, made.git = folder, 0, Git(folder=folder)
+    made.git.run("init", "--quiet", "--template=", "--initial-branch=main", str(folder))
+    made.commit("a release", {})
+    return made
+
+
+def _subject(patch: Path) -> str:
+    """Its first line; the rest says nothing that gives a fault away."""
+    found = re.search(r"^Subject: (?:\[PATCH\] )?(.*)$", patch.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else patch.stem
+
+
+def _fillers(folder: Path, harmless: Sequence[Path], rng: Rng) -> Iterator[str]:
+    """Change the files harmlessly, again and again; gives the subject of each change."""
+    files = sorted((folder / "src").rglob("*.c"))
+    patches = list(harmless)
+    rng.shuffle(patches)
+    rng.shuffle(files)
+    while files:
+        if patches and rng.random() < 0.3 and apply_patch(folder, patch := patches.pop()):
+            yield _subject(patch)
+            continue
+        path = files.pop()
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        changed, count = _MESSAGE.subn(r"\1\2 now\3", text, count=1)
+        if not count:
+            changed = text.replace(
+                "\n#include <ngx_config.h>", "\n/* The usual headers. */\n#include <ngx_config.h>", 1
+            )
+        path.write_text(changed, encoding="utf-8", errors="surrogateescape")
+        if changed != text:
+            yield f"{path.stem}: {'words of a message' if count else 'a comment'}"
+
+
+async def find_hidden(
+    hidden: Hidden,
+    check_id: str,
+    run: Path,
+    machines: Path,
+    *,
+    store: BuildStore,
+    recipe: Recipe,
+    make_builder: Callable[[Callable[[Progress], None]], Builder],
+    time_scale: float = 1.0,
+    watch: Callable[[Doing], None] = lambda doing: None,
+) -> Bisection:
+    """The whole search, as `headrace release bisect --repository` makes it; goes on where `run` was left."""
+    clock, config = SystemClock(), parse_release_config()
+    run.mkdir(parents=True, exist_ok=True)
+    mirror = borrow_repository(hidden.repository, run / "repository.git")
+    grounds = grounds_of_repository(mirror, hidden.repository, hidden.good, hidden.bad, component="nginx")
+    rest = MachineSpec(kind=MachineKind.PROCESS)
+    nobody = Subject(name="", machine=rest)
+    stand = NotingStand(baseline=nobody, candidate=nobody, folder=machines, clock=clock)
+    driver = Driver(
+        works=Works(
+            mirror=mirror,
+            grounds=grounds,
+            recipe=recipe,
+            store=store,
+            make_builder=make_builder,
+            clock=clock,
+            watch=lambda progress: None,
+        ),
+        check=find_check(check_id, stand, config.definitions),
+        rest=rest,
+        run=run,
+        machines=machines,
+        settings=config.bisection,
+        clock=clock,
+        watch=watch,
+        time_scale=time_scale,
+    )
+    record = go_on(run, recipe) or begin(
+        run, grounds, recipe, check_id, candidate=hidden.bad, baseline=hidden.good, clock=clock
+    )
+    return await driver.search(record)
