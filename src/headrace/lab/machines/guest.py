@@ -6,6 +6,7 @@ root comes as an initial RAM disk with guest_init.template as the first process;
 
 import asyncio
 import base64
+import collections
 import contextlib
 import gzip
 import shlex
@@ -28,7 +29,7 @@ from headrace.lab.root_image import RootImage
 _STEP_S = 0.02
 _MOST_COMMAND_BYTES = 3_000
 """A line longer than the guest's terminal buffer would be cut."""
-_MOST_LINES = 50_000
+_MOST_LINES = 100_000
 _ALIVE, _READY, _OPEN, _DONE = "headrace alive", "headrace ready", "headrace channel open", "headrace done"
 _SAYS_WHY = ("Kernel panic", "BUG:", "Oops", "Unable to", "headrace: ")
 _PACKING = 1
@@ -59,6 +60,8 @@ class Emulator:
     """Terminal of the command channel inside."""
     people: str
     """Terminal inside for whoever joins by hand."""
+    disk: str = ""
+    """Its first disk inside; '' where it gets none."""
     modules: Path | None = None
     """Where modules lie, below the kernel's release, when none are given."""
     packs_root: bool = False
@@ -77,6 +80,8 @@ class GuestSpec:
     taps: tuple[str, ...]
     memory_mib: int
     image: RootImage
+    disks: tuple[Path, ...] = ()
+    """Files that are its disks, which it only reads."""
 
 
 class Guest:
@@ -90,7 +95,7 @@ class Guest:
         self._folder = folder
         self._channel = channel
         self._clock = clock
-        self._lines: list[str] = []
+        self._lines: collections.deque[str] = collections.deque(maxlen=_MOST_LINES)
         self._alive_s = clock.monotonic_s()
         self._is_ready = False
         self._is_open = asyncio.Event()
@@ -167,7 +172,6 @@ class Guest:
                     self._alive_s = self._clock.monotonic_s()
                     self._is_ready = True
                 if not text.startswith(_ALIVE):
-                    self._lines = [*self._lines[-_MOST_LINES:], text] if len(self._lines) > _MOST_LINES else self._lines
                     self._lines.append(text)
                     log.write(text + "\n")
                     log.flush()
@@ -209,10 +213,7 @@ class Guest:
         return f"its kernel ended with code {self._process.returncode}"
 
     def _why(self) -> str:
-        telling = [line for line in self._lines if any(word in line for word in _SAYS_WHY)]
-        panics = [line for line in telling if _SAYS_WHY[0] in line]
-        chosen = panics or telling[-1:] or self._lines[-1:]
-        return f": {chosen[0].strip()[:300]}" if chosen else ": it said nothing"
+        return reason_in(list(self._lines))
 
 
 async def boot(spec: GuestSpec, place: Place) -> Guest:
@@ -222,7 +223,7 @@ async def boot(spec: GuestSpec, place: Place) -> Guest:
         MachineError: it did not get that far.
     """
     initrd = place.folder / "initrd"
-    await asyncio.to_thread(_write_root, initrd, spec)
+    await asyncio.to_thread(write_root, initrd, spec.image, spec.emulator, memory_mib=spec.memory_mib)
     ours, theirs = socket.socketpair()
     with theirs:
         files = Files(folder=place.folder, initrd=initrd, channel=theirs.fileno())
@@ -277,14 +278,27 @@ def _modules_folder(emulator: Emulator, version: str, given: Path | None) -> Pat
     raise NotPossibleHereError(f"{given} holds no modules for {version}: there is no folder {version}/kernel in it")
 
 
-def _write_root(path: Path, spec: GuestSpec) -> None:
-    body = spec.image.to_cpio()
-    if len(body) > spec.memory_mib << 19:
+def write_root(path: Path, image: RootImage, emulator: Emulator, *, memory_mib: int) -> None:
+    """Write a root as the initial RAM disk that a kernel takes.
+
+    Raises:
+        NotPossibleHereError: the guest's memory is too small for it.
+    """
+    body = image.to_cpio()
+    if len(body) > memory_mib << 19:
         raise NotPossibleHereError(
-            f"{spec.memory_mib} MiB of memory are too little: the root has {len(body) >> 20} MiB, and may fill half of "
+            f"{memory_mib} MiB of memory are too little: the root has {len(body) >> 20} MiB, and may fill half of "
             f"them: --memory {max(128, (len(body) >> 18) + 64)}"
         )
-    path.write_bytes(gzip.compress(body, _PACKING, mtime=0) if spec.emulator.packs_root else body)
+    path.write_bytes(gzip.compress(body, _PACKING, mtime=0) if emulator.packs_root else body)
+
+
+def reason_in(console: Sequence[str]) -> str:
+    """The line of a console that says best why a guest ended, with a colon before it."""
+    telling = [line for line in console if any(word in line for word in _SAYS_WHY)]
+    panics = [line for line in telling if _SAYS_WHY[0] in line]
+    chosen = panics or telling[-1:] or console[-1:]
+    return f": {chosen[0].strip()[:300]}" if chosen else ": it said nothing"
 
 
 async def _line_of(stream: asyncio.StreamReader) -> bytes:
