@@ -4,6 +4,7 @@
 
     mem.<field>_bytes        /proc/meminfo, as mem.mem_free_bytes, mem.slab_bytes
     mem.slab.<cache>         bytes in active objects of one cache of /proc/slabinfo, as mem.slab.TCP
+    mem.slab_tcp_objects     active objects of TCP's sockets and connection requests, those in TIME_WAIT not counted
     sock.<protocol>_<field>  /proc/net/sockstat, as sock.tcp_inuse, sock.tcp_mem (pages)
     tcp.<field>              /proc/net/snmp, as tcp.retrans_segs, tcp.out_segs, tcp.estab_resets
     tcpext.<field>           /proc/net/netstat without its TCP prefix, as tcpext.timeouts, tcpext.spurious_rtos
@@ -22,11 +23,10 @@ from collections.abc import Iterator
 COLLECT = r"""
 for f in $HEADRACE_FILES net/sockstat net/snmp net/netstat; do echo "=== $f"; cat /proc/$f 2>/dev/null; done
 echo "=== processes"
-for p in /proc/[0-9]*; do
-  read -r n 2>/dev/null <$p/comm || continue
-  [ "$n" = nginx ] || continue
-  while read -r key value _; do [ "$key" != VmRSS: ] || echo "rss $value"; done 2>/dev/null <$p/status
-  while read -r key value _; do [ "$key" != Anonymous: ] || echo "anon $value"; done 2>/dev/null <$p/smaps_rollup
+for p in $(grep -l '^nginx' /proc/[0-9]*/comm 2>/dev/null); do
+  p=${p%/comm}
+  sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/rss \1/p; s/^Anonymous:[^0-9]*\([0-9]*\).*/anon \1/p' \
+    $p/status $p/smaps_rollup 2>/dev/null
   set -- $p/fd/*
   echo "fds $#"
 done
@@ -36,6 +36,7 @@ echo "=== errors"
 """HEADRACE_FILES: what else of /proc is this machine's own; HEADRACE_ERRORS: nginx's error log."""
 
 WHOLE_MACHINE = "meminfo slabinfo"
+_TCP_CACHES = {"TCP", "TCPv6", "request_sock_TCP", "request_sock_TCPv6"}
 _PAIRED = {"net/snmp": {"Tcp": "tcp"}, "net/netstat": {"TcpExt": "tcpext", "IpExt": "ip"}}
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -84,10 +85,14 @@ def _meminfo(lines: list[str]) -> Iterator[tuple[str, float]]:
 
 
 def _slabinfo(lines: list[str]) -> Iterator[tuple[str, float]]:
+    tcp_objects = 0.0
     for line in lines:
         words = line.split()
         if len(words) > 4 and all(word.isdigit() for word in words[1:4]):
             yield f"mem.slab.{words[0]}", float(words[1]) * float(words[3])
+            tcp_objects += float(words[1]) * (words[0] in _TCP_CACHES)
+    if lines:
+        yield "mem.slab_tcp_objects", tcp_objects
 
 
 def _sockstat(lines: list[str]) -> Iterator[tuple[str, float]]:

@@ -4,8 +4,13 @@ Noise model: all runs of one build lie within `spread` of each other, and so wit
 count. The spread is measured (`headrace release calibrate`), stands in the configuration, is never zero, and is
 checked on every use: repeats that differ more say that the model does not hold here, and then pairs decide like any
 other metric. Within the model the interval is certain, not probable.
+
+The model is about builds that keep the margin. A leak may well make a build's own runs differ, by more than any good
+build's do: where the baseline's runs hold and every run of the candidate lies beyond the margin and twice the spread
+above every one of the baseline's, no build within the margin could have given them. That convicts, and never acquits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +27,10 @@ class Bracket:
     middle: float
     holds: bool
     """Whether the repeats of both sides differ by no more than the spread."""
+    least: float
+    """Low end that asks nothing of the candidate's repeats but that they are all so far up; -inf when the baseline's
+    differ by more than the spread.
+    """
 
 
 def bracket(baseline: Sequence[float], candidate: Sequence[float], spread: float) -> Bracket | None:
@@ -32,11 +41,12 @@ def bracket(baseline: Sequence[float], candidate: Sequence[float], spread: float
     """
     if min(len(baseline), len(candidate)) < LEAST_REPEATS:
         return None
-    worst_side = max(max(side) - min(side) for side in (baseline, candidate))
+    own, other = (max(side) - min(side) for side in (baseline, candidate))
     middle = (min(candidate) + max(candidate) - min(baseline) - max(baseline)) / 2
     return Bracket(
         low=max(candidate) - min(baseline) - 2 * spread,
         high=min(candidate) - max(baseline) + 2 * spread,
         middle=middle,
-        holds=worst_side <= spread,
+        holds=max(own, other) <= spread,
+        least=min(candidate) - max(baseline) - 2 * spread if own <= spread else -math.inf,
     )

@@ -26,6 +26,9 @@ from headrace.release.model import (
 )
 from headrace.release.sequential import Side, anytime_p, bounds, guess, least_pairs
 
+LEAST_PAIRS_AS_REPEATS = 3
+"""Pairs from which on their runs count as repeats too; the fewer, the less the noise model is checked."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -63,11 +66,14 @@ def fail_p(definition: CheckDefinition, measured: Measured) -> float:
 
 def judge_check(definition: CheckDefinition, measured: Measured, allowed: Allowed) -> CheckResult:
     """Judge one check on what is there: by its repeats where they decide, else by its pairs."""
-    counted = _bracket(definition, measured.repeats)
-    if counted is not None and counted.holds:
-        result = _from_repeats(definition, counted, measured)
-        if result.verdict is not Verdict.INCONCLUSIVE or not measured.pairs:
-            return result
+    repeats = measured.repeats or _repeats_of(definition, measured.pairs)
+    counted = _bracket(definition, repeats)
+    if repeats is not None and counted is not None:
+        is_apart = counted.least > to_scale(definition.metric, definition.margin.value)
+        if counted.holds or is_apart:
+            result = _from_repeats(definition, counted, repeats, measured.pairs)
+            if result.verdict is not Verdict.INCONCLUSIVE or not measured.pairs:
+                return result
     if measured.pairs or counted is None:
         return _from_pairs(definition, measured.pairs, allowed)
     return _result(
@@ -76,6 +82,13 @@ def judge_check(definition: CheckDefinition, measured: Measured, allowed: Allowe
         reason=Reason.REPEATS_SPREAD,
         summary=f"repeats of one build differ by more than {definition.repeat_spread:.3g}; pairs must decide",
     )
+
+
+def _repeats_of(definition: CheckDefinition, pairs: tuple[Pair, ...]) -> Repeats | None:
+    """Runs of pairs are repeats of each build too, where its noise has a measured bound; None while they are few."""
+    if definition.repeat_spread is None or len(pairs) < LEAST_PAIRS_AS_REPEATS:
+        return None
+    return Repeats(baseline=tuple(one.baseline for one in pairs), candidate=tuple(one.candidate for one in pairs))
 
 
 def _bracket(definition: CheckDefinition, repeats: Repeats | None) -> Bracket | None:
@@ -89,23 +102,29 @@ def _bracket(definition: CheckDefinition, repeats: Repeats | None) -> Bracket | 
     return bracket(sides[0], sides[1], definition.repeat_spread)
 
 
-def _from_repeats(definition: CheckDefinition, counted: Bracket, measured: Measured) -> CheckResult:
-    margin = to_scale(definition.metric, definition.margin.value)
-    verdict, reason = _where(counted.low, counted.high, margin)
+def _from_repeats(
+    definition: CheckDefinition, counted: Bracket, repeats: Repeats, pairs: tuple[Pair, ...]
+) -> CheckResult:
     metric = definition.metric
-    assert measured.repeats is not None
+    margin = to_scale(metric, definition.margin.value)
+    low, high = (counted.low, counted.high) if counted.holds else (counted.least, math.inf)
+    verdict, reason = _where(low, high, margin)
+    held = "held here" if counted.holds else "the baseline's do; the candidate's all lie above what it allows"
+    effects = [one for one in effects_of(definition, pairs) if math.isfinite(one)]
     return _result(
         definition,
         verdict=verdict,
         reason=reason,
-        summary=_sentence(definition, counted.middle, counted.low, counted.high, verdict),
+        summary=_sentence(definition, counted.middle, low, high, verdict),
         effect=from_scale(metric, counted.middle),
-        interval=_interval(definition, counted.low, counted.high, (0.0, 0.0)),
+        interval=_interval(definition, low, high, (0.0, 0.0)),
+        pairs=len(pairs),
         evidence=(
-            f"repeats of the baseline: {_listed(measured.repeats.baseline)} {metric.unit}",
-            f"repeats of the candidate: {_listed(measured.repeats.candidate)} {metric.unit}",
-            f"noise model: runs of one build differ by at most {definition.repeat_spread:.3g}; held here",
+            f"repeats of the baseline: {_listed(repeats.baseline)} {metric.unit}",
+            f"repeats of the candidate: {_listed(repeats.candidate)} {metric.unit}",
+            f"noise model: runs of one build differ by at most {definition.repeat_spread:.3g}; {held}",
         ),
+        effects=tuple(from_scale(metric, one) for one in effects),
     )
 
 

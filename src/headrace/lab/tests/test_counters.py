@@ -44,6 +44,7 @@ def test_reads_every_section() -> None:
         "mem.mem_total_bytes": 504240 * 1024,
         "mem.active_anon_bytes": 124 * 1024,
         "mem.slab.TCP": 14 * 2240,
+        "mem.slab_tcp_objects": 14,
         "mem.slab.kmalloc-1k": 64 * 1024,
         "sock.sockets_used": 27,
         "sock.tcp_inuse": 2,

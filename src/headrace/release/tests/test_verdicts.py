@@ -141,3 +141,35 @@ def test_the_order_of_a_pair_is_a_fair_coin() -> None:
     rng = make_rng(3)
     counts = Counter(draw_order(rng) for _ in range(2000))
     assert 900 < counts[Order.CANDIDATE_FIRST] < 1100
+
+
+def growing(*slopes: tuple[float, float]) -> Measured:
+    return Measured(pairs=tuple(Pair(baseline=one, candidate=other) for one, other in slopes))
+
+
+@pytest.mark.parametrize(
+    ("slopes", "verdict", "reason"),
+    [
+        ([(0.0, 0.0)] * 2, Verdict.INCONCLUSIVE, Reason.MORE_PAIRS_NEEDED),
+        ([(0.0, 0.0)] * 3, Verdict.PASS, Reason.WITHIN_MARGIN),
+        ([(0.0, 4.0)] * 3, Verdict.FAIL, Reason.BEYOND_MARGIN),
+        ([(0.0, 1.3)] * 3, Verdict.INCONCLUSIVE, Reason.MORE_PAIRS_NEEDED),
+        # A leak that takes some of the connections differs from run to run, and convicts all the same.
+        ([(0.0, 600.0), (0.1, 560.0), (0.0, 800.0)], Verdict.FAIL, Reason.BEYOND_MARGIN),
+        # One run that is no worse than the baseline's, or a baseline that is restless itself: pairs decide.
+        ([(0.0, 600.0), (0.1, 0.0), (0.0, 800.0)], Verdict.INCONCLUSIVE, Reason.MORE_PAIRS_NEEDED),
+        ([(0.0, 600.0), (9.0, 560.0), (0.0, 800.0)], Verdict.INCONCLUSIVE, Reason.MORE_PAIRS_NEEDED),
+    ],
+)
+def test_pairs_are_repeats_where_the_noise_has_a_bound(
+    slopes: list[tuple[float, float]], verdict: Verdict, reason: Reason
+) -> None:
+    check = definition("soak.descriptors", margin=1.0, scale=Scale.DIFFERENCE, repeat_spread=0.25)
+    result = judge_check(check, growing(*slopes), ALLOWED)
+    assert (result.verdict, result.reason, result.pairs) == (verdict, reason, len(slopes))
+
+
+def test_a_spread_of_the_candidate_alone_never_passes() -> None:
+    check = definition("soak.descriptors", margin=1.0, scale=Scale.DIFFERENCE, repeat_spread=0.25)
+    result = judge_check(check, growing((0.0, -1.0), (0.0, -5.0), (0.0, 0.0)), ALLOWED)
+    assert result.verdict is Verdict.INCONCLUSIVE
