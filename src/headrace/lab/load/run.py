@@ -12,6 +12,9 @@ from headrace.lab.load.model import ALL_PLAYERS, Behaviour, LoadPlan, LoadReport
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 
+PLAYERS = "headrace.lab.load.client"
+HTTP2 = "headrace.lab.load.http2_client"
+BAD_REQUESTS = "headrace.lab.load.bad_requests"
 _EXTRA_S = 20.0
 _SWEEP_S = 600.0
 
@@ -38,16 +41,23 @@ def plan_for(
     )
 
 
-async def run_load(lab: Lab, plan: LoadPlan, *, on_progress: Callable[[LoadReport], None] | None = None) -> LoadReport:
+async def run_load(
+    lab: Lab,
+    plan: LoadPlan,
+    *,
+    on_progress: Callable[[LoadReport], None] | None = None,
+    program: str = PLAYERS,
+) -> LoadReport:
     """Run the plan from the client's place; what the machine does wrong is in the report.
 
     Args:
         on_progress: called about each second with what was counted so far.
+        program: what does it, one of PLAYERS, HTTP2, BAD_REQUESTS.
 
     Raises:
         LoadError: the client itself failed, or did not end in time.
     """
-    argv = lab.at_client([sys.executable, "-m", "headrace.lab.load.client"])
+    argv = lab.at_client([sys.executable, "-m", program])
     client = await asyncio.create_subprocess_exec(
         *argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=1 << 22, start_new_session=True
     )
