@@ -6,13 +6,15 @@ Started as a script, in a Python without site packages. Reads one JSON object fr
     short    one request on a connection that the client closes
     closed   one request on a connection that the server is asked to close
     kept     several requests on one connection
+    steady   hundreds of requests on one connection, each of them timed
     silent   a connection without a request
     abort    a transfer that the client resets: at its first byte, later on, or after the server had to wait
     tls      one request over TLS
     tls-abort    a transfer over TLS that the client resets
 
 The same object gives the same visits in the same order, whatever the machine's speed. Prints one JSON object: visits
-done by kind, `failed` and `why` (the first failures). Bodies are counted, not compared.
+done by kind, `failed`, `why` (the first failures), `timed` answers and how many of those were `slow`. Bodies are
+counted, not compared.
 """
 
 import json
@@ -23,11 +25,14 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
+from time import perf_counter
 
 Connection = socket.socket | ssl.SSLSocket
 
 CHUNK_BYTES = 1 << 16
 KEPT_REQUESTS = 4
+STEADY_REQUESTS = 250
+SLOW_S = 0.010  # far above what a small answer takes, and below any pause that a player would notice
 MOST_READ_BYTES = 200_000
 WAIT_S = 0.002
 RECEIVE_BUFFER_BYTES = 1 << 16  # a server that sends a large file has to wait for this client
@@ -46,6 +51,7 @@ class Visitor:
         self.tls = ssl.create_default_context()
         self.tls.check_hostname = False
         self.tls.verify_mode = ssl.CERT_NONE  # the lab's own certificate
+        self.timed = self.slow = 0
 
     def visit(self, kind: str, number: int) -> None:
         """Raises OSError when the server did not do its part."""
@@ -81,6 +87,13 @@ class Visitor:
         for _ in range(KEPT_REQUESTS):
             self.short(connection, 0)
 
+    def steady(self, connection: Connection, _number: int) -> None:
+        for _ in range(STEADY_REQUESTS):
+            began_s = perf_counter()
+            self.short(connection, 0)
+            self.timed += 1
+            self.slow += perf_counter() - began_s > SLOW_S
+
     def silent(self, connection: Connection, _number: int) -> None:
         """Nothing is said."""
 
@@ -104,6 +117,7 @@ KINDS: dict[str, Callable[[Visitor, Connection, int], None]] = {
     "short": Visitor.short,
     "closed": Visitor.closed,
     "kept": Visitor.kept,
+    "steady": Visitor.steady,
     "silent": Visitor.silent,
     "abort": Visitor.abort,
     "tls": Visitor.short,
@@ -149,7 +163,7 @@ def do_share(plan: dict[str, object], order: list[str], share: range) -> dict[st
         except OSError as error:
             failed += 1
             why += [f"{order[index]}: {error}"[:200]] if len(why) < MOST_SHOWN else []
-    return {"done": done, "failed": failed, "why": why}
+    return {"done": done, "failed": failed, "why": why, "timed": visitor.timed, "slow": visitor.slow}
 
 
 def fork_share(plan: dict[str, object], order: list[str], share: range) -> int:
@@ -176,8 +190,8 @@ def main() -> int:
         return 1
     done = {kind: sum(share["done"][kind] for share in shares) for kind in KINDS}
     why = [line for share in shares for line in share["why"]][:MOST_SHOWN]
-    failed = sum(share["failed"] for share in shares)
-    json.dump({"done": done, "failed": failed, "why": why}, sys.stdout)
+    sums = {name: sum(share[name] for share in shares) for name in ("failed", "timed", "slow")}
+    json.dump({"done": done, "why": why, **sums}, sys.stdout)
     return 0
 
 

@@ -28,6 +28,7 @@ class Visit(StrEnum):
     SHORT = "short"
     CLOSED = "closed"
     KEPT = "kept"
+    STEADY = "steady"
     SILENT = "silent"
     ABORT = "abort"
     TLS = "tls"
@@ -43,6 +44,10 @@ class ChurnReport:
     failed: int
     why: tuple[str, ...] = ()
     """The first failures."""
+    timed: int = 0
+    """Answers that were timed."""
+    slow: int = 0
+    """Those of them that took longer than 10 ms."""
 
     @property
     def connections(self) -> int:
