@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 SHELL := /bin/bash
 
-.PHONY: demo test check probe bench setup lock clean help
+.PHONY: demo test check probe bench corpus setup lock clean help
 
 help:            ## say what there is
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,10 @@ probe: setup     ## contract, probe and browser tests on real parts
 bench: setup     ## every script of bench/; installs the peers it can (root)
 	@scripts/setup dev
 	@scripts/bench
+
+corpus: setup    ## known faults through all levels, docs/corpus.md; hours, goes on where it was stopped; ARGS="--only 'fault-leak-*'"
+	@scripts/setup test
+	@.venv/bin/python bench/corpus.py $(ARGS)
 
 lock: setup      ## resolve requirements/*.txt anew from pyproject.toml
 	@scripts/lock
