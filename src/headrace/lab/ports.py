@@ -36,6 +36,10 @@ class MachineSpec:
     `uml`, Debian's place."""
     memory_mib: int = 512
     workers: int = 1
+    has_kernel_tls: bool = False
+    """nginx asks its kernel to encrypt, where its OpenSSL knows how."""
+    is_content_on_disk: bool = False
+    """`uml`: content lies on a disk (ext4) and its pages come and go; else it is part of the root, in memory."""
 
 
 class MachineState(StrEnum):

@@ -25,8 +25,18 @@ class ServingFolders:
     key: str
 
 
-def lab_nginx_conf(folders: ServingFolders, build: NginxBuild, *, workers: int, has_tls: bool = True) -> str:
-    """The appliance's configuration for a machine of the lab."""
+_PROTOCOLS = "ssl_protocols TLSv1.2 TLSv1.3;"
+_KERNEL_TLS = "ssl_conf_command Options KTLS;"
+
+
+def lab_nginx_conf(
+    folders: ServingFolders, build: NginxBuild, *, workers: int, has_tls: bool = True, has_kernel_tls: bool = False
+) -> str:
+    """The appliance's configuration for a machine of the lab.
+
+    Args:
+        has_kernel_tls: nginx asks the kernel to encrypt; it falls back without a word where it or its OpenSSL cannot.
+    """
     settings = NginxSettings(
         appliance_id=APPLIANCE_ID,
         listen=(f"{MACHINE_ADDRESS}:{PORT}",),
@@ -40,4 +50,5 @@ def lab_nginx_conf(folders: ServingFolders, build: NginxBuild, *, workers: int, 
         worker_user="root",
         workers=workers,
     )
-    return render_nginx_conf(settings, build)
+    conf = render_nginx_conf(settings, build)
+    return conf.replace(_PROTOCOLS, f"{_PROTOCOLS} {_KERNEL_TLS}") if has_kernel_tls else conf

@@ -47,9 +47,9 @@ class Connection:
             pace_bps: read no faster than so many bits a second; 0: as fast as they come.
         """
         status, headers = await self._head()
-        if self._sent_s is not None:  # of requests sent together only the first: the others wait for its body
-            self._tally.first_byte(self._clock.monotonic_s() - self._sent_s)
-            self._sent_s = None
+        sent_s, self._sent_s = self._sent_s, None
+        if sent_s is not None:  # of requests sent together only the first: the others wait for its body
+            self._tally.first_byte(self._clock.monotonic_s() - sent_s)
         length = 0 if status == 304 else _length(headers)
         fault = head_fault(ask, status, headers)
         began_s = self._clock.monotonic_s()
@@ -60,7 +60,10 @@ class Connection:
             raise Gone
         self._tally.requests += 1
         if not pace_bps:
-            self._tally.transfer(length, self._clock.monotonic_s() - began_s)
+            ended_s = self._clock.monotonic_s()
+            self._tally.transfer(length, ended_s - began_s)
+            if sent_s is not None:
+                self._tally.finish(ended_s - sent_s)
 
     async def close(self, *, is_abrupt: bool = False) -> None:
         """End it; abruptly with a reset where bytes were left unread."""

@@ -15,6 +15,10 @@ class Behaviour(StrEnum):
     """A connection for every request."""
     ABORT = "abort"
     """Goes away in the middle of a transfer."""
+    RESET = "reset"
+    """Resets its connection at any moment: before, while or after it asks, and at full speed in mid-transfer."""
+    DRAIN = "drain"
+    """Ranges of many lengths as fast as they come, some with a pause, to their end; bytes are counted only."""
     SLOW = "slow"
     """Reads far slower than the server could send."""
     PIPELINE = "pipeline"
@@ -25,6 +29,8 @@ class Behaviour(StrEnum):
     """If-None-Match, If-Match, If-Range, ranges that cannot be satisfied."""
     BORDERS = "borders"
     """Ranges around pages and large pages."""
+    BRIEF = "brief"
+    """Ranges of 30 KB on a kept connection, with pauses: transfers that end within a few round trips."""
 
 
 ALL_PLAYERS = {
@@ -88,6 +94,8 @@ class LoadReport:
     """p50, p90, p99, max: from the request to the first byte of the answer. Empty without answers."""
     transfer_bps: dict[str, float] = field(default_factory=dict)
     """p1, p10, p50 of the rate of single answers of 100 KB and more, first byte to last; not of slow readers."""
+    finish_ms: dict[str, float] = field(default_factory=dict)
+    """p50, p90, p99, max: from the request to the last byte of the answer; not of slow readers."""
     wrongs: tuple[Wrong, ...] = ()
     """The first ones."""
     failures: dict[str, int] = field(default_factory=dict)

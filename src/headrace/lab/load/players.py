@@ -1,5 +1,6 @@
 """What players do: each behaviour is one round on the network, repeated until the time is over."""
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from headrace.lab.load.checking import Ask, conditions, open_ranges, part, whole
 from headrace.lab.load.http1 import Connection, Gone, connect
 from headrace.lab.load.model import Behaviour, LoadPlan
 from headrace.lab.load.tally import Tally
+from headrace.lab.load.unread import ShortAnswerError, drain_once, draw_drain, draw_reset, reset_once
 
 _BITRATES_BPS = (600_000, 2_400_000, 8_000_000)
 _SEGMENT_S = 4.0
@@ -21,6 +23,8 @@ _AFTER_FAULT_S = 0.1
 _DEPTH = 6
 """Requests sent at once by a player that pipelines."""
 _LARGE_BYTES = 1_000_000
+_BRIEF_BYTES = 30_000
+_BRIEF_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class Stage:
 
 async def play(behaviour: Behaviour, stage: Stage, rng: Rng) -> None:
     """Behave so until the time is over. Faults are counted and the player comes back."""
+    if behaviour in _UNREAD:
+        await _UNREAD[behaviour](stage, rng)
     while not stage.is_over:
         try:
             connection = await stage.connect()
@@ -57,6 +63,40 @@ async def play(behaviour: Behaviour, stage: Stage, rng: Rng) -> None:
             await connection.close()
         except Gone:
             await connection.close(is_abrupt=True)
+
+
+async def _resets(stage: Stage, rng: Rng) -> None:
+    largest = sorted(stage.plan.files, key=lambda file: -file.size_bytes)[:3]
+    paths = tuple(file.path for file in [*largest, rng.choice(stage.plan.files)])
+    plan = stage.plan
+    while not stage.is_over:
+        try:
+            await asyncio.to_thread(
+                reset_once, (plan.address, plan.port), draw_reset(paths, rng), stage.clock, stall_s=plan.stall_s
+            )
+            stage.tally.aborted += 1
+        except OSError as error:
+            stage.tally.failure(f"connect: {type(error).__name__}")
+            await stage.clock.sleep(_AFTER_FAULT_S)
+
+
+async def _drains(stage: Stage, rng: Rng) -> None:
+    plan, largest = stage.plan, max(stage.plan.files, key=lambda file: file.size_bytes)
+    while not stage.is_over:
+        drain = draw_drain(largest, rng)
+        try:
+            came = await asyncio.to_thread(
+                drain_once, (plan.address, plan.port), drain, stage.clock, stall_s=plan.stall_s
+            )
+            stage.tally.bytes += came
+            stage.tally.requests += len(drain.ranges)
+        except TimeoutError:
+            stage.tally.stalled += 1
+        except ShortAnswerError as error:
+            stage.tally.is_wrong(Ask(file=largest, ranges=drain.ranges), str(error), Behaviour.DRAIN)
+        except OSError as error:
+            stage.tally.failure(type(error).__name__)
+            await stage.clock.sleep(_AFTER_FAULT_S)
 
 
 async def sweep(asks: list[Ask], stage: Stage) -> None:
@@ -109,6 +149,16 @@ async def _abort(connection: Connection, stage: Stage, rng: Rng) -> None:
     ask = whole(file)
     await connection.send([ask])
     await connection.receive(ask, Behaviour.ABORT, most_bytes=rng.randint(1, max(1, file.size_bytes // 2)))
+
+
+async def _brief(connection: Connection, stage: Stage, rng: Rng) -> None:
+    file = rng.choice([file for file in stage.plan.files if file.size_bytes > _BRIEF_BYTES] or stage.plan.files)
+    while not stage.is_over:
+        first = rng.randrange(max(1, file.size_bytes - _BRIEF_BYTES))
+        ask = part(file, first, min(file.size_bytes, first + _BRIEF_BYTES))
+        await connection.send([ask])
+        await connection.receive(ask, Behaviour.BRIEF)
+        await stage.clock.sleep(rng.uniform(0, 2 * _BRIEF_PAUSE_S))
 
 
 async def _slow(connection: Connection, stage: Stage, rng: Rng) -> None:
@@ -168,4 +218,10 @@ _ROUNDS: dict[Behaviour, Callable[[Connection, Stage, Rng], Awaitable[None]]] = 
     Behaviour.MULTI: _multi,
     Behaviour.CONDITIONAL: _conditional,
     Behaviour.BORDERS: _borders,
+    Behaviour.BRIEF: _brief,
 }
+_UNREAD: dict[Behaviour, Callable[[Stage, Rng], Awaitable[None]]] = {
+    Behaviour.RESET: _resets,
+    Behaviour.DRAIN: _drains,
+}
+"""Those that need no checked connection, and go on until the time is over."""

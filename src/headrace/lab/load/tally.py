@@ -7,7 +7,7 @@ from headrace.lab.load.model import LoadReport, Wrong, percentiles
 
 _MOST_WRONGS = 20
 _MOST_SAMPLES = 1_000_000
-_TTFB = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+_LATE = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 _TRANSFER = {"p1": 0.01, "p10": 0.1, "p50": 0.5}
 _LARGE_BYTES = 100_000
 
@@ -20,11 +20,16 @@ class Tally:
         self._wrongs: list[Wrong] = []
         self._failures: collections.Counter[str] = collections.Counter()
         self._ttfb_ms: list[float] = []
+        self._finish_ms: list[float] = []
         self._transfer_bps: list[float] = []
 
     def first_byte(self, after_s: float) -> None:
         if len(self._ttfb_ms) < _MOST_SAMPLES:
             self._ttfb_ms.append(after_s * 1000)
+
+    def finish(self, after_s: float) -> None:
+        if len(self._finish_ms) < _MOST_SAMPLES:
+            self._finish_ms.append(after_s * 1000)
 
     def transfer(self, size_bytes: int, took_s: float) -> None:
         """An answer's body came in so long, with nothing but the network and the server to slow it."""
@@ -48,7 +53,8 @@ class Tally:
             stalled=self.stalled,
             failed=self._failures.total(),
             aborted=self.aborted,
-            ttfb_ms={name: round(value, 3) for name, value in percentiles(self._ttfb_ms, _TTFB).items()},
+            ttfb_ms={name: round(value, 3) for name, value in percentiles(self._ttfb_ms, _LATE).items()},
+            finish_ms={name: round(value, 3) for name, value in percentiles(self._finish_ms, _LATE).items()},
             transfer_bps={name: round(value) for name, value in percentiles(self._transfer_bps, _TRANSFER).items()},
             wrongs=tuple(self._wrongs),
             failures=dict(self._failures.most_common(20)),

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from headrace.lab.adapters.certificates import make_certificate
+from headrace.lab.adapters.disk_image import make_disk
 from headrace.lab.adapters.nginx_program import find_nginx, read_build
 from headrace.lab.adapters.process_trees import cpu_seconds
 from headrace.lab.adapters.programs import add_program
 from headrace.lab.content import KnownFile
 from headrace.lab.counters import WHOLE_MACHINE, collect_command, parse_counters
-from headrace.lab.errors import MachineError
+from headrace.lab.errors import MachineError, NotPossibleHereError
 from headrace.lab.machines.guest import Emulator, Guest, GuestSpec, boot, guest_image
 from headrace.lab.machines.place import Place
 from headrace.lab.ports import Condition, MachineSpec, Ran
@@ -81,7 +83,9 @@ async def start_guest_server(
     assert spec.kernel is not None
     image = await guest_image(emulator, spec.kernel, spec.modules, modules, _setup(emulator.device, gateway))
     await add_server(image, spec)
-    await asyncio.to_thread(add_content, image, content)
+    disks = (await _make_disk(emulator, place.folder / "disk", content),) if spec.is_content_on_disk else ()
+    if not disks:
+        await asyncio.to_thread(add_content, image, content)
     guest_spec = GuestSpec(
         name="machine",
         emulator=emulator,
@@ -89,9 +93,12 @@ async def start_guest_server(
         taps=(TAP,),
         memory_mib=spec.memory_mib,
         image=image,
+        disks=disks,
     )
     machine = GuestServer(await boot(guest_spec, place))
     try:
+        if disks:
+            await _mount_content(machine, emulator.disk)
         ran = await machine.run(["sh", "-c", START_NGINX])
         if ran.exit_code:
             raise MachineError(f"nginx did not start in the guest: {ran.output.strip()[:600]}")
@@ -109,7 +116,9 @@ async def add_server(image: RootImage, spec: MachineSpec, *, has_tls: bool = Tru
     """
     program = find_nginx(spec.nginx)
     await add_program(image, program, "/sbin/nginx")
-    conf = lab_nginx_conf(FOLDERS, await read_build(program), workers=spec.workers, has_tls=has_tls)
+    conf = lab_nginx_conf(
+        FOLDERS, await read_build(program), workers=spec.workers, has_tls=has_tls, has_kernel_tls=spec.has_kernel_tls
+    )
     image.file("/lab/nginx.conf", conf.encode())
     image.file("/lab/collect", _COLLECT.encode())
     if has_tls:
@@ -122,6 +131,19 @@ def add_content(image: RootImage, content: Sequence[KnownFile]) -> None:
     """Put content where nginx serves it from."""
     for file in content:
         image.file(f"{FOLDERS.content}{file.path}", file.body)
+
+
+async def _make_disk(emulator: Emulator, path: Path, content: tuple[KnownFile, ...]) -> Path:
+    if not emulator.disk:
+        raise NotPossibleHereError("machines of this kind have no disk: content can lie in memory only")
+    await make_disk(path, content)
+    return path
+
+
+async def _mount_content(machine: GuestServer, disk: str) -> None:
+    ran = await machine.run(["sh", "-c", f"mkdir -p {FOLDERS.content} && mount -t ext4 -o ro {disk} {FOLDERS.content}"])
+    if ran.exit_code:
+        raise NotPossibleHereError(f"this kernel cannot read a disk (ubd and ext4): {ran.output.strip()[:300]}")
 
 
 def _setup(device: str, gateway: str) -> str:

@@ -54,6 +54,7 @@ def _command(spec: GuestSpec, files: Files) -> list[str]:
         f"uml_dir={files.folder}/uml",
         f"umid={spec.name}",
         *(f"vec{index}:transport=tap,ifname={tap},depth=128" for index, tap in enumerate(spec.taps)),
+        *(f"ubd{index}r={disk}" for index, disk in enumerate(spec.disks)),
     ]
 
 
@@ -63,5 +64,6 @@ USER_MODE = Emulator(
     device="vec",
     channel="/dev/tty1",
     people="/dev/tty2",
+    disk="/dev/ubda",
     modules=Path("/usr/lib/uml/modules"),
 )

@@ -57,8 +57,12 @@ class Stand:
         return max(0.5, usual_s * self.time_scale)
 
     @contextlib.asynccontextmanager
-    async def lab(self, side: Side, profile: Profile = LAN) -> AsyncIterator[Lab]:
-        """A machine with one of the builds, behind a network, for the time of the block. Raises LabError."""
-        setup = LabSetup(machine=self.subject(side).machine, profile=profile, content=self.content)
+    async def lab(self, side: Side, profile: Profile = LAN, machine: MachineSpec | None = None) -> AsyncIterator[Lab]:
+        """A machine with one of the builds, behind a network, for the time of the block. Raises LabError.
+
+        Args:
+            machine: the build's own machine in another shape.
+        """
+        setup = LabSetup(machine=machine or self.subject(side).machine, profile=profile, content=self.content)
         async with open_lab(setup, self.folder / side, self.clock) as lab:
             yield lab
