@@ -20,6 +20,8 @@ _PAUSE_S = 0.2
 """Between the segments of a player whose buffer is full; shorter than life, so that a short run sees many."""
 _SLOW_BPS = 4_000_000
 _AFTER_FAULT_S = 0.1
+_MOST_STALLS = 6
+"""Of a sweep: each is waited for, and a few tell as much as hundreds."""
 _DEPTH = 6
 """Requests sent at once by a player that pipelines."""
 _LARGE_BYTES = 1_000_000
@@ -100,8 +102,8 @@ async def _drains(stage: Stage, rng: Rng) -> None:
 
 
 async def sweep(asks: list[Ask], stage: Stage) -> None:
-    """Take requests from the common list until none is left; `until_s` does not count."""
-    while asks:
+    """Take requests from the common list until none is left, or too many have stalled; `until_s` does not count."""
+    while asks and stage.tally.stalled < _MOST_STALLS:
         try:
             connection = await stage.connect()
         except Gone:
