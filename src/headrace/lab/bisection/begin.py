@@ -39,9 +39,12 @@ def go_on(folder: Path, recipe: Recipe) -> Bisection | None:
 
 
 def begin(
-    folder: Path, grounds: Grounds, recipe: Recipe, check_id: str, *, candidate: str, baseline: str, clock: Clock
+    folder: Path, grounds: Grounds, recipe: Recipe, check_id: str, *, names: tuple[str, str], clock: Clock
 ) -> Bisection:
     """A new search, on disk.
+
+    Args:
+        names: what the bad and the good end are called.
 
     Raises:
         LabError: the folder cannot be written.
@@ -49,8 +52,8 @@ def begin(
     made = Bisection(
         name=folder.name,
         check_id=check_id,
-        candidate=candidate,
-        baseline=baseline,
+        candidate=names[0],
+        baseline=names[1],
         grounds=grounds,
         recipe=recipe.name,
         recipe_digest=recipe.digest,

@@ -34,6 +34,8 @@ from headrace.release.config import BisectionSettings
 from headrace.upstream.model import commit_id
 
 MOST_SHOWN = 3
+LEAST_BUILD_S = 0.5
+"""Shorter, it was found in the store."""
 _PLAIN = "plain"
 _REVERT = "revert:"
 
@@ -103,9 +105,9 @@ class Driver:
                 commit = grounds.good if end is End.GOOD else grounds.top
                 step = Step(kind=kind, commit_id=commit, why=built.failure)
                 return self._begun(record, None).answered_in(step, Outcome.UNBUILDABLE, cost_s=built.took_s)
-        while end := next_end(self.check.way, _pool(record, End.GOOD), _pool(record, End.BAD), definition):
-            self._tell(record, f"reading the {end} end")
-            record = self._kept(await self._read(record, end.value))
+        while wanted := next_end(self.check.way, _pool(record, End.GOOD), _pool(record, End.BAD), definition):
+            self._tell(record, f"reading the {wanted} end")
+            record = self._kept(await self._read(record, wanted.value))
         good, bad = _pool(record, End.GOOD), _pool(record, End.BAD)
         yardstick = make_yardstick(self.check.way, good, bad, definition, self.settings)
         record = replace(record, ends=bad)
@@ -151,6 +153,7 @@ class Driver:
         assert record.state is not None
         subject = self._subject(step)
         record, built = await self._build(record, subject)
+        record = _with_cost_of_builds(record, built)
         if built.failure:
             return self._stepped(record, step, Outcome.UNBUILDABLE, built.failure, built, ())
         if step.kind is StepKind.TEST and self.check.is_of_program:
@@ -299,16 +302,27 @@ def _pool(record: Bisection, end: End) -> tuple[Reading, ...]:
     return record.pool.get(end.value, ())
 
 
+def _with_cost_of_builds(record: Bisection, built: Built) -> Bisection:
+    """With what a step's build has cost here so far, instead of what the settings expect."""
+    assert record.state is not None
+    if built.took_s < LEAST_BUILD_S:
+        return record  # it lay in the store
+    took = [*(one.build_s for one in record.steps if one.build_s >= LEAST_BUILD_S), built.took_s]
+    search = replace(record.state.search, build_cost_s=sum(took) / len(took))
+    return replace(record, state=replace(record.state, search=search))
+
+
 def _noted(record: Bisection, commit: str, digest: str, *, cost_s: float) -> Bisection:
     """With what came out of a build; equal to another, both are known to be alike."""
-    assert record.state is not None
+    state = record.state
+    assert state is not None
     if commit in record.digests:
         return record
     twin = next((other for other, known in record.digests.items() if known == digest), None)
     record = replace(record, digests={**record.digests, commit: digest})
     if twin is None:
         return record
-    return replace(record, state=_alike(record.state, commit, twin, cost_s=cost_s))
+    return replace(record, state=_alike(state, commit, twin, cost_s=cost_s))
 
 
 def _alike(state: BisectState, one: str, other: str, *, cost_s: float) -> BisectState:

@@ -57,9 +57,9 @@ def grounds_of_candidates(
     for component, _ in (good, bad):
         if not component.upstream or component.commit is None:
             raise UsageError(
-                f"no upstream is recorded for {component.name} {component.version} ({component.build_id}): it was built "
-                "from a folder or a tarball. Build it with `headrace release build --upstream NAME`, or search in a "
-                "repository: --repository PATH --good REV --bad REV --recipe NAME"
+                f"no upstream is recorded for {component.name} {component.version} ({component.build_id}): it was "
+                "built from a folder or a tarball. Build it with `headrace release build --upstream NAME`, or search "
+                "in a repository: --repository PATH --good REV --bad REV --recipe NAME"
             )
         if component.upstream != name:
             raise UsageError(
@@ -83,14 +83,22 @@ def grounds_of_repository(mirror: Mirror, path: Path, good: str, bad: str, *, co
     return replace(_grounds(mirror, ends[0], ends[1], component=component), url=str(path))
 
 
+def check_repository(path: Path) -> None:
+    """Make sure that there is a git repository. Raises RepositoryError."""
+    if not path.is_dir():
+        raise RepositoryError(f"{path} is no folder: name a git repository on this disk (clone one that is remote)")
+    try:
+        Git(folder=path).run("rev-parse", "--git-dir")
+    except RepositoryError as error:
+        raise RepositoryError(f"{path}: {error}") from None
+
+
 def borrow_repository(path: Path, folder: Path) -> Mirror:
     """A bare repository in `folder` that reads the objects of the one at `path`, and writes only its own.
 
     Raises:
         RepositoryError: there is no repository.
     """
-    if not path.is_dir():
-        raise RepositoryError(f"{path} is no folder: name a git repository on this disk (clone one that is remote)")
     said = Git(folder=path).run("rev-parse", "--path-format=absolute", "--git-common-dir")
     objects = Path(said.text) / "objects"
     mirror = Mirror(folder=folder, url=str(path))
@@ -131,7 +139,7 @@ def _end_of(mirror: Mirror, component: Component, tree: TreeId) -> End:
     upstream_commit = mirror.resolve(component.commit)
     candidates: Sequence[CommitId] = mirror.held_candidates() if component.patches else (upstream_commit,)
     for commit in candidates:
-        if mirror.facts([commit])[0].tree == tree and mirror.is_ancestor(upstream_commit, commit):
+        if mirror.facts([commit])[0].tree == str(tree) and mirror.is_ancestor(upstream_commit, commit):
             chain = tuple(one.commit for one in mirror.between(upstream_commit, commit))
             if len(chain) == len(component.patches):
                 return End(commit=commit, upstream_commit=upstream_commit, patches=chain)

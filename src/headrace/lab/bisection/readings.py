@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from headrace.base.clock import Clock
 from headrace.base.errors import UsageError
 from headrace.base.rng import make_rng
 from headrace.lab.assembly import Lab
@@ -15,7 +17,7 @@ from headrace.lab.qualify.findings import Expectation
 from headrace.lab.qualify.measures import is_counted, measurable, run_watched
 from headrace.lab.qualify.pairing import run_pair, twice
 from headrace.lab.qualify.runner import console_check, count_repeats
-from headrace.lab.qualify.stand import Side, Stand
+from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.answers import Reading, Way
 from headrace.release.bisect import Outcome
 from headrace.release.model import CheckDefinition, CheckId, CheckResult, Fault, Level, Verdict, check_id, level_of
@@ -55,6 +57,12 @@ class NotingStand(Stand):
         async with Stand.lab(self, side, profile, machine) as lab:
             self.came_up.append(side)
             yield lab
+
+
+def empty_stand(machine: MachineSpec, profiles: dict[str, Profile], clock: Clock) -> NotingStand:
+    """A stand without builds, to ask which checks there are on such a machine."""
+    nobody = Subject(name="", machine=machine)
+    return NotingStand(baseline=nobody, candidate=nobody, folder=Path(), clock=clock, profiles=profiles)
 
 
 def find_check(text: str, stand: Stand, definitions: Sequence[CheckDefinition]) -> Check:
@@ -116,12 +124,13 @@ async def _look_at_console(check: Check, stand: NotingStand, seed: int, number: 
 
 
 async def _measure(check: Check, stand: NotingStand, seed: int, number: int) -> Reading:
-    assert check.definition is not None
-    name, unit = check.definition.metric.name, check.definition.metric.unit
+    definition = check.definition
+    assert definition is not None
+    name, unit = definition.metric.name, definition.metric.unit
     faults: tuple[Fault, ...] = ()
     try:
         if check.way is Way.COUNTS:
-            counted = await twice("counting", lambda: count_repeats(stand, [check.definition], 1))
+            counted = await twice("counting", lambda: count_repeats(stand, [definition], 1))
             repeats = counted[check.check_id].repeats
             assert repeats is not None
             good, value = repeats.baseline[0], repeats.candidate[0]

@@ -1,7 +1,7 @@
 """For tests and benches: a history with one fault among harmless commits, and the whole search for it.
 
 hidden = hide_fault(nginx_source, tmp / "repository", corpus / "fault-cpu-1.patch", harmless, commits=32, seed=7)
-found = await find_hidden(hidden, "performance.instructions-small", workshop_folder, tmp / "run")
+found = await find_hidden(hidden, "performance.instructions-small", Place(tmp / "release", ""), tmp / "run")
 assert found.conclusion.commit_ids == (hidden.culprit,)
 """
 
@@ -18,14 +18,15 @@ from headrace.lab.bisection.builds import Works
 from headrace.lab.bisection.driver import Doing, Driver
 from headrace.lab.bisection.grounds import borrow_repository, grounds_of_repository
 from headrace.lab.bisection.model import Bisection
-from headrace.lab.bisection.readings import NotingStand, find_check
+from headrace.lab.bisection.readings import empty_stand, find_check
 from headrace.lab.ports import MachineKind, MachineSpec
-from headrace.lab.qualify.stand import Subject
 from headrace.release.config import parse_release_config
 from headrace.upstream.model import CommitId
-from headrace.upstream.recipe import Recipe
 from headrace.workshop.adapters.git import Git
 from headrace.workshop.builder import Builder
+from headrace.workshop.candidates import CandidateStore
+from headrace.workshop.config import read_workshop_config
+from headrace.workshop.recipes import find_recipe
 from headrace.workshop.store import BuildStore
 from headrace.workshop.testing_git import SourceRepository
 from headrace.workshop.work import Progress
@@ -101,54 +102,60 @@ def _fillers(folder: Path, harmless: Sequence[Path], rng: Rng) -> Iterator[str]:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
         changed, count = _MESSAGE.subn(r"\1\2 now\3", text, count=1)
         if not count:
-            changed = text.replace(
-                "\n#include <ngx_config.h>", "\n/* The usual headers. */\n#include <ngx_config.h>", 1
-            )
+            changed = text.replace("\n#include", "\n/* The usual headers. */\n#include", 1)
         path.write_text(changed, encoding="utf-8", errors="surrogateescape")
         if changed != text:
             yield f"{path.stem}: {'words of a message' if count else 'a comment'}"
 
 
+class Place:
+    """A release folder with a build store and the recipe of nginx."""
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self.clock = SystemClock()
+        self.store = BuildStore(folder / "builds", clock=self.clock)
+        self.recipe = find_recipe("nginx", folder / "recipes")
+        self._candidates = CandidateStore(folder / "candidates")
+        self._config = read_workshop_config(settings, source="test").build
+
+    def make_builder(self, watch: Callable[[Progress], None]) -> Builder:
+        return Builder(self.store, self._candidates, self._config, clock=self.clock, watch=watch)
+
+
 async def find_hidden(
     hidden: Hidden,
     check_id: str,
+    place: Place,
     run: Path,
-    machines: Path,
     *,
-    store: BuildStore,
-    recipe: Recipe,
-    make_builder: Callable[[Callable[[Progress], None]], Builder],
     time_scale: float = 1.0,
     watch: Callable[[Doing], None] = lambda doing: None,
 ) -> Bisection:
-    """The whole search, as `headrace release bisect --repository` makes it; goes on where `run` was left."""
-    clock, config = SystemClock(), parse_release_config()
-    run.mkdir(parents=True, exist_ok=True)
+    """The whole search, as `headrace release bisect --repository` makes it; goes on where the folder `run` was left."""
+    config = parse_release_config()
     mirror = borrow_repository(hidden.repository, run / "repository.git")
     grounds = grounds_of_repository(mirror, hidden.repository, hidden.good, hidden.bad, component="nginx")
     rest = MachineSpec(kind=MachineKind.PROCESS)
-    nobody = Subject(name="", machine=rest)
-    stand = NotingStand(baseline=nobody, candidate=nobody, folder=machines, clock=clock)
     driver = Driver(
         works=Works(
             mirror=mirror,
             grounds=grounds,
-            recipe=recipe,
-            store=store,
-            make_builder=make_builder,
-            clock=clock,
+            recipe=place.recipe,
+            store=place.store,
+            make_builder=place.make_builder,
+            clock=place.clock,
             watch=lambda progress: None,
         ),
-        check=find_check(check_id, stand, config.definitions),
+        check=find_check(check_id, empty_stand(rest, {}, place.clock), config.definitions),
         rest=rest,
         run=run,
-        machines=machines,
+        machines=run / "machines",
         settings=config.bisection,
-        clock=clock,
+        clock=place.clock,
         watch=watch,
         time_scale=time_scale,
     )
-    record = go_on(run, recipe) or begin(
-        run, grounds, recipe, check_id, candidate=hidden.bad, baseline=hidden.good, clock=clock
+    record = go_on(run, place.recipe) or begin(
+        run, grounds, place.recipe, check_id, names=(hidden.bad, hidden.good), clock=place.clock
     )
     return await driver.search(record)
