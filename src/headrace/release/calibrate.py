@@ -311,9 +311,11 @@ def _deterministic(definition: CheckDefinition, runs: Sequence[Mapping[CheckId, 
     matters.
     """
     assert definition.repeat_spread is not None
-    all_repeats = [one.repeats for run in runs if (one := run.get(definition.check_id)) and one.repeats]
+    all_repeats = [known for run in runs if (known := _repeats(run.get(definition.check_id)))]
     seen = [spread for one in all_repeats if (spread := measured_spread(definition, one)) is not None]
-    worst = max(seen, default=None)
+    # Both sides are the same build, and so are those of all qualifications: the bound is about them all.
+    everything = tuple(value for one in all_repeats for value in (*one.baseline, *one.candidate))
+    worst = measured_spread(definition, Repeats(baseline=everything, candidate=()))
     # The bracket's low end lies at most two spreads and one side's range below the true effect.
     margin = to_scale(definition.metric, definition.margin.value)
     found = margin + 3 * definition.repeat_spread
@@ -327,6 +329,16 @@ def _deterministic(definition: CheckDefinition, runs: Sequence[Mapping[CheckId, 
         passes=rate(held, len(seen)) if seen else None,
         pairs_to_pass=None,
         smallest_effect=from_scale(definition.metric, found),
+    )
+
+
+def _repeats(measured: Measured | None) -> Repeats | None:
+    """Repeats of both sides; runs of pairs are repeats too (`verdicts`)."""
+    if measured is None or (measured.repeats is None and not measured.pairs):
+        return None
+    pairs = measured.pairs
+    return measured.repeats or Repeats(
+        baseline=tuple(one.baseline for one in pairs), candidate=tuple(one.candidate for one in pairs)
     )
 
 

@@ -2,7 +2,7 @@
 reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
@@ -64,6 +64,23 @@ class CheckSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteSettings:
+    """An upstream's own tests; the words of command, environment and folder may hold `{nginx}`, `{linux}`, `{source}`,
+    `{work}` (docs/qualify.md).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    component: str
+    command: tuple[str, ...]
+    about: str = "upstream's own tests"
+    timeout_s: float = 1800.0
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
+    is_on: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseConfig:
     """All settings of judging."""
 
@@ -71,6 +88,7 @@ class ReleaseConfig:
     budget: BudgetSettings
     bisection: BisectionSettings
     checks: dict[str, CheckSettings]
+    suites: dict[str, SuiteSettings]
 
     @property
     def definitions(self) -> tuple[CheckDefinition, ...]:
@@ -94,6 +112,8 @@ def parse_release_config(text: str = "", *, source: str = "defaults") -> Release
     _check_ranges(config, source)
     for name, settings in config.checks.items():
         _check_check(name, settings, source)
+    for name, suite in config.suites.items():
+        _check_suite(name, suite, source)
     return config
 
 
@@ -131,6 +151,20 @@ def _check_check(name: str, settings: CheckSettings, source: str) -> None:
         raise ConfigError(f"{where}: repeat_spread is {settings.repeat_spread}, must be 0 (not deterministic) or more")
     if not settings.why.strip():
         raise ConfigError(f"{where}: a margin needs its reason: fill 'why'")
+
+
+def _check_suite(name: str, suite: SuiteSettings, source: str) -> None:
+    where = f"{source}: key 'suites.\"{name}\"'"
+    try:
+        level = level_of(check_id(name))
+    except CheckError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if level is not Level.FUNCTION:
+        raise ConfigError(f"{where}: an upstream's own tests are of level 1: name it function.<name>")
+    if not suite.command or not suite.command[0]:
+        raise ConfigError(f'{where}: command is empty; write the program and its words, as ["prove", "-r", "."]')
+    if not 0 < suite.timeout_s <= 86_400:
+        raise ConfigError(f"{where}: timeout_s is {suite.timeout_s:g}, must be above 0 and at most 86400")
 
 
 def _check_ranges(config: ReleaseConfig, source: str) -> None:

@@ -1,5 +1,7 @@
 """The configuration of judging: every key listed, every margin with its reason."""
 
+import tomllib
+
 import pytest
 
 from headrace.base.config import keys_in, keys_of
@@ -10,7 +12,9 @@ from headrace.release.model import Level
 
 def test_defaults_list_every_key() -> None:
     listed = {"checks" if key.startswith("checks.") else key for key in keys_in(default_text())}
-    assert listed == keys_of(ReleaseConfig)
+    # A table of none has no keys of its own.
+    assert listed | {"suites"} == keys_of(ReleaseConfig)
+    assert tomllib.loads(default_text())["suites"] == {}
 
 
 def test_default_checks_are_of_the_levels_that_have_margins() -> None:
@@ -68,3 +72,33 @@ def test_a_file_that_is_not_there_is_named(tmp_path) -> None:
         load_release_config(tmp_path / "none.toml")
     (tmp_path / "own.toml").write_text("[budget]\nmost_pairs = 7\n")
     assert load_release_config(tmp_path / "own.toml").budget.most_pairs == 7
+
+
+SUITE = """
+[suites."function.nginx-tests"]
+component = "nginx"
+command = ["prove", "-r", "{source}"]
+environment = { TEST_NGINX_BINARY = "{nginx}" }
+"""
+
+
+def test_an_upstreams_own_tests() -> None:
+    suite = parse_release_config(SUITE).suites["function.nginx-tests"]
+    assert suite.command == ("prove", "-r", "{source}")
+    assert (suite.environment, suite.timeout_s) == ({"TEST_NGINX_BINARY": "{nginx}"}, 1800.0)
+    assert parse_release_config().suites == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("function.nginx-tests", "soak.nginx-tests", "level 1"),
+        ("function.nginx-tests", "nginx", "not an id"),
+        ('"prove", "-r", "{source}"', "", "command is empty"),
+        ('component = "nginx"', 'component = "nginx"\ntimeout_s = 0', "timeout_s"),
+        ('component = "nginx"', 'component = "nginx"\ntime = 1', "time"),
+    ],
+)
+def test_suites_that_cannot_be(before: str, after: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        parse_release_config(SUITE.replace(before, after))
