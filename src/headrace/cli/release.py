@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-PARTS = ("release_builds", "release_qualify", "release_calibrate", "release_bisect")
+PARTS = ("release_builds", "release_qualify", "release_calibrate", "release_bisect", "release_where")
 """Modules of this package, in the order of the help; each has `add_commands(group)`."""
 
 ReleaseFolder = Annotated[

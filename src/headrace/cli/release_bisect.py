@@ -105,7 +105,11 @@ def _bisect(
         if anew:
             (run / "bisection.json").unlink(missing_ok=True)
         driver, record = _prepare(workshop, wanted, run, machines, time_scale)
-        record = asyncio.run(_follow(driver, watch).search(record))
+        try:
+            record = asyncio.run(_follow(driver, watch).search(record))
+        except KeyboardInterrupt:
+            err.print(f"stopped; what was done is kept in {run}, the same command goes on", soft_wrap=True)
+            raise typer.Exit(130) from None
     _finish(record, driver, run, as_json)
 
 
