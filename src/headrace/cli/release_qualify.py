@@ -16,6 +16,7 @@ from headrace.cli.release import DEFAULT_FOLDER, ReleaseFolder
 from headrace.cli.release_builds import Workshop
 from headrace.cli.release_dossier import assemble, write
 from headrace.cli.release_stand import LEVELS, alone, make_stand, release_config, runs_folder
+from headrace.cli.release_suites import make_suites
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,6 +66,8 @@ def _qualify(
         if anew:
             (run / "qualification.json").unlink(missing_ok=True)
         stand, left_out = make_stand(workshop, *pair, machines, networks=networks)
+        suites = make_suites(workshop, pair[0], config.suites, log_folder=run / "suites", scratch=machines)
+        stand = replace(stand, suites=suites)
         with _watching(as_json) as watch:
             work = qualify(stand, config, run, up_to=last, is_keeping_going=keep_going, on_step=watch)
             try:

@@ -75,6 +75,20 @@ def note_qualified(root: Path, candidate: Candidate, *, now_s: float) -> tuple[U
     return tuple(noted)
 
 
+def source_of(root: Path, component: Component, folder: Path) -> Path:
+    """Put the source that a component was built from into `folder`, our patches with it where they are remembered.
+
+    Raises:
+        UpstreamError: it was built from a folder or tarball, or its upstream is no longer tracked.
+        RepositoryError: the commit is no longer there, or the disk is full.
+    """
+    if not component.upstream or component.commit is None:
+        raise UpstreamError("it was built from a folder or tarball, whose source is not kept")
+    record, mirror = open_mirror(root, upstream_name(component.upstream))
+    mirror.check_out(_candidate_commit(record, component) or component.commit, folder)
+    return folder
+
+
 def _candidate_commit(record: UpstreamRecord, component: Component) -> CommitId | None:
     """The commit with our patches that a component was built from, among those that reached the stage of candidate."""
     made = {one.commit for one in record.reached if one.stage is Stage.CANDIDATE}
