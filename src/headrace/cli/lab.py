@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import sys
 import termios
@@ -31,7 +32,8 @@ from headrace.lab.profiles import choose_profile, read_profiles
 from headrace.lab.remote import ask, end_lab, start_keeper
 
 _DEFAULT_FOLDER = Path("~/.local/share/headrace/release")
-_CONSOLE_MARK = "Virtual console 2 assigned device '"
+_CONSOLE_MARK = re.compile(r"(?:console 2 assigned device '|char device redirected to )(/dev/pts/\d+)")
+"""As User-Mode Linux and as QEMU say where the terminal for people is."""
 _LEAVE = b"\x1d"
 """Ctrl-], as in telnet."""
 _TELLING = (
@@ -65,14 +67,16 @@ def register(app: typer.Typer) -> None:
 
 
 def _up(
-    machine: Annotated[MachineKind, typer.Option(help="What nginx runs on.")] = MachineKind.PROCESS,
+    machine: Annotated[
+        MachineKind, typer.Option("--machine", "--kind", help="What nginx runs on.")
+    ] = MachineKind.PROCESS,
     nginx: Annotated[Path | None, typer.Option(help="Another nginx than the one that comes with Headrace.")] = None,
-    kernel: Annotated[Path | None, typer.Option(help="For uml: a kernel built with ARCH=um.")] = None,
+    kernel: Annotated[Path | None, typer.Option(help="For uml: one built with ARCH=um; for qemu: a bzImage.")] = None,
     modules: Annotated[Path | None, typer.Option(help="Folder of that kernel's modules, if it has any.")] = None,
     profile: Annotated[str, typer.Option(help="The network: lan, cable, dsl, wifi, bufferbloat, satellite.")] = "lan",
     profiles: Annotated[Path | None, typer.Option(help="TOML file with networks of your own.")] = None,
     road_kernel: Annotated[Path | None, typer.Option(help="Kernel of the guest that impairs the network.")] = None,
-    memory: Annotated[int, typer.Option(help="For uml: MiB of memory.", min=96, max=65_536)] = 512,
+    memory: Annotated[int, typer.Option(help="For uml and qemu: MiB of memory.", min=96, max=65_536)] = 512,
     name: Annotated[str, typer.Option("--name", help="What to call it.")] = "lab",
     folder: Folder = _DEFAULT_FOLDER,
     as_json: AsJson = False,
@@ -149,7 +153,7 @@ def _shell(
     """
     labs = _labs(folder)
     record = find_record(labs, name)
-    if record.kind == MachineKind.UML and not client:
+    if MachineKind(record.kind).has_kernel and not client:
         _guest_shell(labs, record, command or [])
         return
     door = record.doors["client" if client else "machine"]
@@ -307,13 +311,13 @@ def _guest_shell(labs: Path, record: LabRecord, command: list[str]) -> None:
         sys.stdout.write(answer.ran.output)
         raise typer.Exit(answer.ran.exit_code)
     answer = next(iter(ask(labs, record, Request(do="look"))))
-    marks = [line for line in answer.console if _CONSOLE_MARK in line]
+    marks = [found[1] for line in answer.console if (found := _CONSOLE_MARK.search(line))]
     if not marks:
         raise LabError("this guest has no console for people; run single commands: headrace lab shell -- COMMAND")
     if not sys.stdin.isatty():
         raise UsageError("a shell needs a terminal; run single commands: headrace lab shell -- uname -a")
     err.print("in the guest; Ctrl-] leaves", style="dim")
-    _join_terminal(Path(marks[-1].rpartition(_CONSOLE_MARK)[2].partition("'")[0]))
+    _join_terminal(Path(marks[-1]))
 
 
 def _join_terminal(device: Path) -> None:

@@ -220,6 +220,9 @@ def _builds(folder: ReleaseFolder = DEFAULT_FOLDER, as_json: AsJson = False) -> 
 def _candidate(
     nginx: Annotated[str, typer.Option(metavar="BUILD", help="Build of nginx, by id or the start of one.")] = "",
     linux: Annotated[str, typer.Option(metavar="BUILD", help="Build of the kernel.")] = "",
+    linux_image: Annotated[
+        str, typer.Option("--linux-image", metavar="BUILD", help="Build of the kernel as an image, to count ticks in.")
+    ] = "",
     show: Annotated[str, typer.Option(metavar="CANDIDATE", help="Show this candidate instead of making one.")] = "",
     folder: ReleaseFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
@@ -236,9 +239,9 @@ def _candidate(
     if show:
         _show_candidate(workshop.candidates.find(show), as_json)
         return
-    chosen = {"nginx": nginx, "linux": linux}
+    chosen = {"nginx": nginx, "linux": linux, "linux-image": linux_image}
     if not any(chosen.values()):
-        raise UsageError("name at least one build: --nginx BUILD, --linux BUILD (`headrace release builds`)")
+        raise UsageError("name at least one build: --nginx, --linux or --linux-image BUILD (`headrace release builds`)")
     builds = {name: workshop.store.find(text) for name, text in chosen.items() if text}
     for name, build in builds.items():
         make_component(name, build)  # says what is wrong with a build before its files are looked for

@@ -110,7 +110,10 @@ def choose_networks(text: str, kernel: Path | None) -> "tuple[dict[str, Profile]
 
 
 def _subject(workshop: Workshop, one: "Candidate", other: "Candidate | None", components: Sequence[str]) -> "Subject":
-    """How a candidate runs: its nginx on its kernel, or on this machine's when it has none."""
+    """How a candidate runs: its nginx on its kernel, or on this machine's when it has none.
+
+    A kernel for User-Mode Linux is the quicker machine; an image beside it is for counting ticks.
+    """
     from headrace.lab.ports import MachineKind, MachineSpec
     from headrace.lab.qualify.stand import Subject
 
@@ -123,13 +126,13 @@ def _subject(workshop: Workshop, one: "Candidate", other: "Candidate | None", co
         raise UsageError(
             f"{one.candidate_id} has no nginx: make the candidate with one (--nginx), the lab serves with it"
         )
-    kernel = paths.get("linux")
+    kernel, image = paths.get("linux"), paths.get("linux-image")
+    kind = MachineKind.UML if kernel else MachineKind.QEMU if image else MachineKind.PROCESS
     return Subject(
         name=one.candidate_id,
         digest="-".join(component.output_sha256 for component in one.components),
-        machine=MachineSpec(
-            kind=MachineKind.UML if kernel else MachineKind.PROCESS, nginx=paths["nginx"], kernel=kernel
-        ),
+        machine=MachineSpec(kind=kind, nginx=paths["nginx"], kernel=kernel or image),
+        image=image,
         new_warnings=_new_warnings(workshop, one, other) if other else None,
     )
 

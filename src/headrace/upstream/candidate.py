@@ -19,7 +19,7 @@ class Component:
     """One part of a candidate."""
 
     name: str
-    """What it is in the appliance: `linux` or `nginx`."""
+    """What it is in the appliance: `linux` (or, as an image that boots in QEMU, `linux-image`) or `nginx`."""
     recipe: str
     recipe_digest: str
     build_id: BuildId

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 
 from headrace.lab.facts import Facts, machine_facts
-from headrace.lab.instructions import count_instructions
+from headrace.lab.qualify.counting import COUNTED, count_once, may_count
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.measures import is_counted, measurable
 from headrace.lab.qualify.pairing import PairRun, run_pair, twice
 from headrace.lab.qualify.record import load_state, save_state
-from headrace.lab.qualify.stand import Stand
+from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.calibrate import Calibration, calibrate, split_qualifications
 from headrace.release.config import ReleaseConfig
 from headrace.release.errors import CheckError
@@ -215,9 +215,8 @@ async def _taken(stand: Stand, runs: CalibrationRuns, step: _Step) -> Calibratio
     if step.look is not None:
         look = next(one for one in expectations(stand) if one.check_id == step.look)
         return replace(runs, met=(*runs.met, await twice(look.check_id, lambda: meet(look, stand))))
-    nginx = stand.baseline.machine.nginx
-    assert nginx is not None
-    count = await twice(step.what, lambda: count_instructions(nginx, stand.folder / "counted", stand.clock))
+    metrics = [name for name in COUNTED if may_count(name, stand)]
+    count = await twice(step.what, lambda: count_once(stand, Side.BASELINE, metrics))
     return replace(runs, counts=(*runs.counts, count))
 
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 
 from headrace.lab.assembly import Lab
 from headrace.lab.errors import LabError
-from headrace.lab.ports import MachineKind
 from headrace.lab.qualify.costs import COSTS, measure_costs
+from headrace.lab.qualify.counting import COUNTED, may_count
 from headrace.lab.qualify.soak import BY_RELOAD, GROWTHS, soak
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.console import distinct, find_faults
 from headrace.release.model import CheckDefinition, Fault, Level
-
-_INSTRUCTIONS = frozenset({"instructions.1k", "instructions.100k"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +30,13 @@ def measurable(definition: CheckDefinition, stand: Stand) -> bool:
     """Whether a stand can measure the metric of a check: kernels' metrics need machines with kernels of their own."""
     name = definition.metric.name
     if name in GROWTHS and GROWTHS[name].is_of_kernel:
-        return stand.candidate.machine.kind is MachineKind.UML
-    return name in GROWTHS or name in COSTS or name in _INSTRUCTIONS or name == BY_RELOAD
+        return stand.candidate.machine.kind.has_kernel
+    return name in GROWTHS or name in COSTS or may_count(name, stand) or name == BY_RELOAD
 
 
 def is_counted(definition: CheckDefinition) -> bool:
     """Whether a few repeats decide it, not pairs."""
-    return definition.metric.name in _INSTRUCTIONS
+    return definition.metric.name in COUNTED
 
 
 async def run_once(stand: Stand, side: Side, level: Level, seed: int) -> dict[str, float]:

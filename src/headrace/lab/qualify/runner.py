@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.lab.facts import machine_facts
-from headrace.lab.instructions import count_instructions
+from headrace.lab.qualify.counting import count_once
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.measures import is_counted, measurable
 from headrace.lab.qualify.pairing import PairRun, run_pair, twice
@@ -222,9 +222,7 @@ async def count_repeats(stand: Stand, counted: Sequence[CheckDefinition], repeat
     found: dict[Side, list[dict[str, float]]] = {side: [] for side in Side}
     for _ in range(repeats):
         for side in Side:
-            nginx = stand.subject(side).machine.nginx
-            assert nginx is not None
-            found[side].append(await count_instructions(nginx, stand.folder / "counted", stand.clock))
+            found[side].append(await count_once(stand, side, [one.metric.name for one in counted]))
     return {
         one.check_id: Measured(
             repeats=Repeats(

@@ -27,6 +27,8 @@ class Subject:
     name: str
     """The candidate's id, or the path of a program."""
     machine: MachineSpec
+    image: Path | None = None
+    """Its kernel as a bzImage, in which ticks are counted; None: it has none."""
     digest: str = ""
     """Of its outputs; equal ones are one build."""
     new_warnings: tuple[str, ...] | None = None
