@@ -29,27 +29,22 @@ _WRITERS = """
 echo on >/proc/sys/kernel/printk_devkmsg; echo 1 >/proc/sys/kernel/sysrq
 read -r up _ </proc/uptime; end=$((${up%.*} + SECONDS))
 on() { read -r up _ </proc/uptime; [ ${up%.*} -lt $end ]; }
-text="the quick brown fox jumps over the lazy dog, the quick brown fox jumps over the lazy dog"
-many="$text
-$text
-$text
-$text
-$text
-$text
-$text
-$text
-$text
-$text
-$text
-$text"
-for to in console console kmsg kmsg tty0 ttyS0; do
-  (n=0; while on; do n=$((n + 1)); echo "$to writes $n: $many" >/dev/$to; [ $((n % 8)) != 0 ] || usleep 20000; done) &
+line=$(head -c 900 /dev/zero | tr '\\0' w)
+n=0; while [ $n -lt 1100 ]; do echo "$line"; n=$((n + 1)); done >/run/lines
+for to in kmsg kmsg console ttyS0; do
+  (n=0; while on; do n=$((n + 1)); echo "$to says $n: $line" >/dev/$to; [ $((n % 8)) != 0 ] || usleep 20000; done) &
+done
+for to in console console tty0; do
+  (while on; do dd if=/run/lines of=/dev/$to bs=65700 count=1; usleep 60000; done) &
+done
+for to in ttyS0 ttyS0 ttyS0 tty3 tty3 tty3; do
+  (while on; do dd if=/run/lines of=/dev/$to bs=990000 count=1; usleep 10000; done) &
 done
 for to in tty3 tty4 ttyS1 tty0; do
   (while on; do (stty -echo; stty echo; echo "$to opened") <>/dev/$to >&0; usleep 2000; done) &
 done
 (while on; do echo h >/proc/sysrq-trigger; echo m >/proc/sysrq-trigger; usleep 30000; done) &
-(while on; do dmesg -n 8; dmesg | tail -n 1; usleep 20000; done) &
+(while on; do dmesg | tail -n 1; usleep 20000; done) &
 (while on; do echo 4 >/proc/sys/kernel/printk; usleep 5000; echo 8 >/proc/sys/kernel/printk; usleep 15000; done) &
 wait
 """

@@ -1,6 +1,6 @@
 """What connections without a reader do is drawn from the seed, within the file, and of every length."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.base.rng import make_rng
@@ -8,11 +8,12 @@ from headrace.lab.content import PAGE_BYTES, KnownFile
 from headrace.lab.load.unread import draw_drain, draw_reset
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(size=st.integers(1, 20_000_000), seed=st.integers(0, 1 << 30))
 def test_a_drain_stays_within_its_file(size: int, seed: int) -> None:
     drain = draw_drain(KnownFile(size_bytes=size, seed="x"), make_rng(seed))
     assert drain.ranges
-    assert all(0 <= first < end <= max(size, first + 1) for first, end in drain.ranges)
+    assert all(0 <= first < end <= size for first, end in drain.ranges)
     assert drain == draw_drain(KnownFile(size_bytes=size, seed="x"), make_rng(seed))
 
 
