@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from headrace.release.calibrate import calibrate, measured_spread, rate
+from headrace.release.calibrate import calibrate, measured_spread, rate, split_qualifications
+from headrace.release.calibration_table import MARK_BEGIN, MARK_END, calibration_markdown, put_between_marks
 from headrace.release.config import parse_release_config
 from headrace.release.errors import CheckError
 from headrace.release.family import judge_family
@@ -66,6 +67,55 @@ def test_the_effect_found_is_found_in_truth() -> None:
         judged = judge_family([CPU], {CPU.check_id: Measured(pairs=pairs)}, CONFIG)
         found += judged[0].verdict is Verdict.FAIL
     assert found >= 40 * 0.9 - 4 * np.sqrt(40 * 0.9 * 0.1)
+
+
+def test_a_few_runs_suffice_for_a_first_figure() -> None:
+    few = calibrate([CPU], [], CONFIG, rest={CPU.check_id: Measured(pairs=pairs_of(1.0, 0.03, 4, seed=7))}, draws=100)
+    many = calibrate([CPU], [], CONFIG, rest={CPU.check_id: Measured(pairs=pairs_of(1.0, 0.03, 60))}, draws=100)
+    assert few.checks[0].pairs == 4
+    assert many.checks[0].smallest_effect / 2 < few.checks[0].smallest_effect < 2 * many.checks[0].smallest_effect
+    assert few.measured_alarms.runs == 0, "what was no qualification is none"
+
+
+def test_slow_drift_is_no_noise_of_a_pair() -> None:
+    steady = [Pair(baseline=100.0 * 1.002**at, candidate=100.0 * 1.002 ** (at + 1)) for at in range(0, 400, 2)]
+    found = calibrate([CPU], [], CONFIG, rest={CPU.check_id: Measured(pairs=tuple(steady))}, draws=50).checks[0]
+    assert found.spread < 0.02
+
+
+def test_a_series_is_cut_where_qualifications_would_have_ended() -> None:
+    measured = {
+        CPU.check_id: Measured(pairs=pairs_of(1.0, 0.01, 20)),
+        TICKS.check_id: Measured(repeats=Repeats(baseline=(1000.0, 1000.0), candidate=(1000.0, 1000.0))),
+    }
+    found = split_qualifications([CPU, TICKS], measured, CONFIG)
+    lengths = [len(one[CPU.check_id].pairs) for one in found]
+    assert lengths == [6, 6, 6], "six pairs decide, and the last two decide nothing"
+    pairs = [pair for one in found for pair in one[CPU.check_id].pairs]
+    assert tuple(pairs) == measured[CPU.check_id].pairs[:18]
+    alarm = {CPU.check_id: Measured(pairs=pairs_of(1.5, 0.001, 11))}
+    assert len(split_qualifications([CPU], alarm, CONFIG)) == 1, "an alarm counts, whenever it comes"
+    assert split_qualifications([CPU], {CPU.check_id: Measured()}, CONFIG) == []
+
+
+def test_runs_of_pairs_are_repeats_of_what_repeats() -> None:
+    pairs = tuple(Pair(baseline=1000.0, candidate=1001.0 + at % 2) for at in range(4))
+    found = calibrate([TICKS], [], CONFIG, rest={TICKS.check_id: Measured(pairs=pairs)}).checks[0]
+    assert found.spread == pytest.approx(0.002, abs=1e-4), "over both sides, which are one build"
+
+
+def test_the_table_on_a_page() -> None:
+    found = calibrate([CPU, FIRST, TICKS], runs_of(0.03), CONFIG, draws=50)
+    table = calibration_markdown(found, [CPU, FIRST, TICKS], [("cores", "2"), ("CPU", "a|b")])
+    assert "| performance.first-byte | +15.00 % | 0 | not measured |  |  |" in table
+    assert "allowed 0.20 %: holds" in table
+    assert "0 of 3 qualifications that were run (95 % interval: 0.0 to 70.8 %)" in table
+    page = f"before\n{MARK_BEGIN}\nstale words\n{MARK_END}\nafter\n"
+    once = put_between_marks(page, table, name="page.md")
+    assert "stale" not in once
+    assert put_between_marks(once, table, name="page.md") == once
+    with pytest.raises(CheckError, match=r"page\.md has no place"):
+        put_between_marks("nothing", table, name="page.md")
 
 
 def test_rates_have_exact_intervals() -> None:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from headrace.release.calibrate import calibrate
 from headrace.release.config import parse_release_config
-from headrace.release.dossier import Dossier, UpstreamCommit, make_dossier, with_commits
+from headrace.release.dossier import Dossier, UpstreamCommit, make_dossier, with_commits, with_run
 from headrace.release.dossier_html import render_dossier
 from headrace.release.family import judge_family, not_run
 from headrace.release.model import CheckId, CheckResult, Fault, FaultKind, Level, Reason, Verdict
@@ -86,9 +86,9 @@ def test_the_page_is_self_contained_and_escaped() -> None:
     page = render_dossier(with_commits(sample(impairment=Verdict.FAIL), [commit] * 3, most=2))
     assert "<script" not in page
     assert "&lt;b&gt;null" in page
-    assert not re.search(r"""(?:src|href)=|url\(|@import|https?://""", page)
-    assert "1 more are not listed" in page
-    assert "seen 2 times" in page
+    assert not re.search(r"""src=|href=(?!"#)|url\(|@import|https?://""", page)
+    assert "1 older ones are not listed" in page
+    assert 'seen in <a href="#impairment.all">' in page
 
 
 def test_what_was_not_tested_is_worked_out() -> None:
@@ -122,4 +122,30 @@ def test_json_there_and_back() -> None:
     dossier = replace(dossier, results=(*dossier.results, *early))
     adapter = TypeAdapter(Dossier)
     assert adapter.validate_json(adapter.dump_json(dossier)) == dossier
-    assert "What this machine can tell" in render_dossier(dossier)
+    assert "What these checks can tell here" in render_dossier(dossier)
+
+
+def test_what_whoever_ran_it_knows() -> None:
+    told = ["performance.cpu-per-gb: no h2load here", "impairment.network.wifi: no road"]
+    part = make_dossier(sample().candidate, None, sample().life, [lower(Level.BUILD)], FAMILY, now_s=0.0)
+    dossier = with_run(part, not_tested=told, spent_s={0: 61.0}, machine=[("cores", "2")])
+    listed = {one.what: one.why for one in dossier.untested}
+    assert listed["performance.cpu-per-gb"] == "no h2load here", "its own words, and only once"
+    assert listed["impairment.network.wifi"] == "no road"
+    assert len(listed) == len(dossier.untested)
+    page = render_dossier(dossier)
+    assert "1 of 1 passed, 1m 01s" in page
+    assert "<dt>cores</dt><dd>2</dd>" in page
+
+
+def test_commits_that_are_left_out_or_unknown() -> None:
+    commits = [
+        UpstreamCommit(upstream="linux", commit_id="a" * 40, subject="tcp: x", author="Ann", at_s=1e9),
+        UpstreamCommit(upstream="linux", commit_id="b" * 40, subject="docs: y", harmless="only-docs"),
+    ]
+    page = render_dossier(with_commits(sample(), commits, left_out=20_000, unknown=["nginx: built from a <folder>"]))
+    assert "20002 commits" in page
+    assert "Of the 2 listed 1 may change" in page
+    assert "20000 older ones" in page
+    assert "nginx: built from a &lt;folder&gt;" in page
+    assert "linux, Ann, 2001-09-09" in page
