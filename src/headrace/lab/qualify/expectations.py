@@ -10,13 +10,13 @@ from functools import partial
 
 from headrace.base.tasks import Tasks
 from headrace.lab.assembly import Lab
-from headrace.lab.errors import LoadError, MachineError, NotPossibleHereError
+from headrace.lab.errors import MachineError, NotPossibleHereError
 from headrace.lab.load.model import Behaviour
 from headrace.lab.load.run import plan_for, run_load
-from headrace.lab.load.volume import Protocol, run_volume
 from headrace.lab.profiles import Profile
 from headrace.lab.qualify.findings import MOST_SHOWN, Expectation, Finding, expect, observe, of_load
 from headrace.lab.qualify.kernels import kernel_expectations
+from headrace.lab.qualify.protocols import protocol_expectations, suite_expectations
 from headrace.lab.qualify.stand import Stand
 from headrace.release.model import CheckResult, Reason, Verdict
 
@@ -51,7 +51,8 @@ def expectations(stand: Stand) -> tuple[Expectation, ...]:
         expect(
             "function.ends", "transfers of every length come to their end, however they are read", _load(_DRAINS, 4.0)
         ),
-        expect("function.http2", "HTTP/2 over TLS answers", _http2),
+        *protocol_expectations(),
+        *suite_expectations(stand),
         expect("impairment.reload", "reloads under load", _reload),
         expect("impairment.aborts", "goes on while clients break off, reset and read slowly", _load(_ABORTS, 5.0)),
         expect("impairment.storm", "goes on in a storm of connections", _load(_STORM, 4.0)),
@@ -140,22 +141,6 @@ async def _network(stand: Stand, *, profile: Profile) -> Finding:
 async def _sweep(stand: Stand, *, is_tls: bool = False) -> Finding:
     async def do(lab: Lab) -> Finding:
         return of_load(await run_load(lab, plan_for(lab, seconds=0.5, players={}, is_tls=is_tls, is_sweeping=True)))
-
-    return await observe(stand, do)
-
-
-async def _http2(stand: Stand) -> Finding:
-    async def do(lab: Lab) -> Finding:
-        paths = tuple(file.path for file in lab.setup.content)
-        seconds, byte_range = stand.seconds(2.0), "bytes=0-0"
-        try:
-            report = await run_volume(
-                lab, paths, seconds=seconds, connections=4, protocol=Protocol.HTTP2_TLS, byte_range=byte_range
-            )
-        except LoadError as error:
-            return Finding(problems=(str(error),))
-        problems = (f"{report.failed} of {report.requests + report.failed} requests failed",) if report.failed else ()
-        return Finding(problems=problems, evidence=(f"{report.requests} answers over HTTP/2",))
 
     return await observe(stand, do)
 

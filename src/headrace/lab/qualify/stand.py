@@ -11,6 +11,7 @@ from headrace.lab.assembly import Lab, LabSetup, open_lab
 from headrace.lab.content import KnownFile, standard_content
 from headrace.lab.ports import MachineSpec
 from headrace.lab.profiles import LAN, Profile
+from headrace.lab.qualify.suites import Suite
 
 
 class Side(StrEnum):
@@ -47,6 +48,8 @@ class Stand:
     content: tuple[KnownFile, ...] = field(default_factory=standard_content)
     profiles: dict[str, Profile] = field(default_factory=dict)
     """Networks of level 2; those that impair need a kernel for the road."""
+    suites: tuple[Suite, ...] = ()
+    """Upstreams' own tests, level 1."""
     time_scale: float = 1.0
     """Shortens or lengthens every load: 1 for a real verdict, less for a short form."""
 
