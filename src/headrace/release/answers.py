@@ -10,8 +10,9 @@ an end as Student's t with n - 1 degrees of freedom, scaled by s sqrt(1/k + 1/n)
 1993, "Predictive Inference", section 2.2). The midpoint moves with half the error of the bad end's mean. Spreads come
 from few pairs, so tails are as heavy as t's; never is an answer taken for better than `PAIRS_ERROR_LEAST`.
 
-Error of a run's answer: the mean of a Beta distribution that begins at the settings' rate with the weight of
-`PRIOR_TRIES` runs and is moved by what the end did (Gelman and others 2013, "Bayesian Data Analysis", section 2.4).
+Error of an answer of runs: how often a bad commit passes one has a Beta distribution, moved by what the bad end did;
+where it always failed it begins at the settings' rate with the weight of `PRIOR_TRIES` runs, else at Jeffreys' prior
+(Gelman and others 2013, "Bayesian Data Analysis", sections 2.4 and 2.8). That all runs pass is the mean of its power.
 """
 
 import itertools
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy.special import betaln
 from scipy.stats import t as student
 
 from headrace.release.bisect import Outcome
@@ -98,11 +100,15 @@ class Yardstick:
 
 
 def next_end(
-    way: Way, good: Sequence[Reading], bad: Sequence[Reading], definition: CheckDefinition | None
+    way: Way,
+    good: Sequence[Reading],
+    bad: Sequence[Reading],
+    definition: CheckDefinition | None,
+    settings: BisectionSettings,
 ) -> End | None:
     """Which end is to be read next, before the search; None when enough is known of both."""
     if way is Way.RUNS:
-        return _next_end_of_runs(good, bad)
+        return _next_end_of_runs(good, bad, settings)
     if way is Way.COUNTS:
         return End.BAD if len(bad) < COUNTS else None
     assert definition is not None
@@ -177,7 +183,7 @@ def answer_of(
     return (Outcome.FAIL if float(np.mean(effects)) > yardstick.limit else Outcome.PASS), len(taken)
 
 
-def _next_end_of_runs(good: Sequence[Reading], bad: Sequence[Reading]) -> End | None:
+def _next_end_of_runs(good: Sequence[Reading], bad: Sequence[Reading], settings: BisectionSettings) -> End | None:
     if not good:
         return End.GOOD  # where it fails already, nothing else needs to be known
     if any(reading.outcome is not Outcome.PASS for reading in good):
@@ -185,31 +191,43 @@ def _next_end_of_runs(good: Sequence[Reading], bad: Sequence[Reading]) -> End | 
     fails = _count(bad, Outcome.FAIL)
     if len(bad) < TRIES or (fails < len(bad) and len(bad) < RARE_TRIES):
         return End.BAD
-    if fails and len(good) < min(RUNS_MOST, _runs_needed(fails, len(bad))):
-        return End.GOOD
-    return None
+    # What an answer takes, the good end must pass, too.
+    is_wanted = fails and len(good) < _runs_needed(_passing(bad, settings))
+    return End.GOOD if is_wanted else None
 
 
-def _runs_needed(fails: int, tries: int) -> int:
-    passes = (tries - fails) / tries
-    return 1 if passes == 0 else math.ceil(math.log(ANSWER_ERROR) / math.log(passes))
+def _passing(bad: Sequence[Reading], settings: BisectionSettings) -> tuple[float, float]:
+    """The Beta distribution of how often the bad end passes."""
+    fails, passes = _count(bad, Outcome.FAIL), _count(bad, Outcome.PASS)
+    if passes:
+        return 0.5 + passes, 0.5 + fails  # seen to be rare, so nothing usual is taken for granted (Jeffreys' prior)
+    return settings.false_pass_ratio * PRIOR_TRIES, (1 - settings.false_pass_ratio) * PRIOR_TRIES + fails
+
+
+def _all_pass(passing: tuple[float, float], runs: int) -> float:
+    """The probability that so many runs of a bad commit all pass: the mean of p^runs over the distribution."""
+    a, b = passing
+    return math.exp(betaln(a + runs, b) - betaln(a, b))
+
+
+def _runs_needed(passing: tuple[float, float]) -> int:
+    return next((runs for runs in range(1, RUNS_MOST) if _all_pass(passing, runs) <= ANSWER_ERROR), RUNS_MOST)
 
 
 def _runs_yardstick(good: Sequence[Reading], bad: Sequence[Reading], settings: BisectionSettings) -> Yardstick | None:
-    fails = _count(bad, Outcome.FAIL)
-    if bad and not fails:
+    if bad and not _count(bad, Outcome.FAIL):
         return None
-    passes = _rate(_count(bad, Outcome.PASS), len(bad), settings.false_pass_ratio)
-    is_mixed = any(reading.outcome is Outcome.PASS for reading in good)  # else it is the end that is not good
+    passing = _passing(bad, settings)
+    runs = _runs_needed(passing)
     odd = settings.false_fail_ratio
-    if is_mixed:
-        odd = _rate(_count(good, Outcome.FAIL), len(good), odd)
-    runs = min(RUNS_MOST, _runs_needed(fails, len(bad))) if bad else 1
-    return Yardstick(way=Way.RUNS, readings=runs, false_pass_ratio=passes**runs, false_fail_ratio=1 - (1 - odd) ** runs)
-
-
-def _rate(seen: int, tries: int, prior: float) -> float:
-    return (prior * PRIOR_TRIES + seen) / (PRIOR_TRIES + tries)
+    if any(reading.outcome is Outcome.PASS for reading in good):  # else it is the end that is not good
+        odd = (odd * PRIOR_TRIES + _count(good, Outcome.FAIL)) / (PRIOR_TRIES + len(good))
+    return Yardstick(
+        way=Way.RUNS,
+        readings=runs,
+        false_pass_ratio=_all_pass(passing, runs),
+        false_fail_ratio=1 - (1 - odd) ** runs,
+    )
 
 
 def _count(readings: Sequence[Reading], outcome: Outcome) -> int:

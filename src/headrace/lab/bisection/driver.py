@@ -105,7 +105,9 @@ class Driver:
                 commit = grounds.good if end is End.GOOD else grounds.top
                 step = Step(kind=kind, commit_id=commit, why=built.failure)
                 return self._begun(record, None).answered_in(step, Outcome.UNBUILDABLE, cost_s=built.took_s)
-        while wanted := next_end(self.check.way, _pool(record, End.GOOD), _pool(record, End.BAD), definition):
+        while wanted := next_end(
+            self.check.way, _pool(record, End.GOOD), _pool(record, End.BAD), definition, self.settings
+        ):
             self._tell(record, f"reading the {wanted} end")
             record = self._kept(await self._read(record, wanted.value))
         good, bad = _pool(record, End.GOOD), _pool(record, End.BAD)

@@ -54,8 +54,7 @@ def hide_fault(
     drawn from `seed`. The culprit stands anywhere.
     """
     rng = make_rng(seed)
-    shutil.copytree(source, folder)
-    repository = _begin_repository(folder)
+    repository = begin_repository(source, folder)
     good = repository.head()
     place = rng.randrange(commits)
     fillers = _fillers(folder, harmless, rng)
@@ -63,10 +62,18 @@ def hide_fault(
     for number in range(commits):
         if number == place:
             apply_patch(folder, fault)
-            culprit = repository.commit(_subject(fault), {})
+            culprit = repository.commit(subject_of(fault), {})
         else:
             repository.commit(next(fillers), {})
     return Hidden(repository=folder, good=good, bad=repository.head(), culprit=culprit, commits=commits)
+
+
+def begin_repository(source: Path, folder: Path) -> SourceRepository:
+    """A repository in `folder` whose first commit is all of `source`."""
+    made = SourceRepository(folder=folder)
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    made.commit("a release", {})
+    return made
 
 
 def apply_patch(folder: Path, patch: Path) -> bool:
@@ -74,15 +81,7 @@ def apply_patch(folder: Path, patch: Path) -> bool:
     return Git(folder=folder).run("apply", str(patch), may_fail=(1, 128)).code == 0
 
 
-def _begin_repository(folder: Path) -> SourceRepository:
-    made = SourceRepository.__new__(SourceRepository)
-    made.folder, made.commits, made.git = folder, 0, Git(folder=folder)
-    made.git.run("init", "--quiet", "--template=", "--initial-branch=main", str(folder))
-    made.commit("a release", {})
-    return made
-
-
-def _subject(patch: Path) -> str:
+def subject_of(patch: Path) -> str:
     """Its first line; the rest says nothing that gives a fault away."""
     found = re.search(r"^Subject: (?:\[PATCH\] )?(.*)$", patch.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else patch.stem
@@ -96,7 +95,7 @@ def _fillers(folder: Path, harmless: Sequence[Path], rng: Rng) -> Iterator[str]:
     rng.shuffle(files)
     while files:
         if patches and rng.random() < 0.3 and apply_patch(folder, patch := patches.pop()):
-            yield _subject(patch)
+            yield subject_of(patch)
             continue
         path = files.pop()
         text = path.read_text(encoding="utf-8", errors="surrogateescape")

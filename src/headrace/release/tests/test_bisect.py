@@ -193,3 +193,27 @@ def test_a_search_written_down_and_read_again_goes_on_the_same(seed: int, cut: i
     end = play(again, culprit, rng, unbuildable)
     assert end.steps <= SETTINGS.most_steps
     assert len(set(end.commit_ids)) == len(end.commit_ids)
+
+
+def test_equal_builds_rule_out_what_lies_between_without_a_run() -> None:
+    commits = [Commit(commit_id=f"k{number}", parents=(f"k{number - 1}",)) for number in range(8)]
+    state = start_search(commits, good="good", bad="k7", settings=parse_release_config().bisection)
+    state = state.found_same("k5", "k7", cost_s=30.0).found_same("k1", "good")
+    probability = posterior(state)
+    assert sum(probability[name] for name in ("k0", "k1", "k6", "k7")) < 1e-4
+    assert state.cost_s == 30.0
+    rng = np.random.default_rng(2)
+    assert play(state, "k4", rng).commit_ids == ("k4",)
+
+
+def test_fails_of_an_equal_build_count_for_the_culprit() -> None:
+    commits = [Commit(commit_id="k0"), Commit(commit_id="k1", parents=("k0",))]
+    state = start_search(commits, good="good", bad="k1", settings=parse_release_config().bisection)
+    state = state.answered(Step(kind=StepKind.CHECK_GOOD, commit_id="good", why=""), Outcome.PASS, cost_s=1.0)
+    state = state.answered(Step(kind=StepKind.CHECK_BAD, commit_id="k1", why=""), Outcome.FAIL, cost_s=1.0)
+    for _ in range(2):
+        state = state.answered(Step(kind=StepKind.TEST, commit_id="k1", why=""), Outcome.FAIL, cost_s=1.0)
+    state = state.found_same("k0", "k1")
+    step = next_step(state)
+    assert isinstance(step, Step)
+    assert (step.kind, step.commit_id, "failed 2 of 3" in step.why) == (StepKind.CONFIRM, "k0", True)
