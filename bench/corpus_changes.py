@@ -3,7 +3,6 @@
 Each component of the corpus is a folder with a `corpus.toml` and patches. Programs are built once and found again.
 """
 
-import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,8 @@ class NginxWorks:
 
     def build(self, change: Change) -> Built:
         """The program; the source is left as it was."""
-        outcome = self._base if change.name == BASE else self._patched(change.patch)
+        is_plain = change.name == BASE
+        outcome = self._base if is_plain else self._shop.build_patched(self.source, change.patch)
         if outcome.build.verdict is not BuildVerdict.BUILT:
             raise SystemExit(f"{change.name} does not build: {outcome.build.failure}")
         machine = MachineSpec(kind=MachineKind.PROCESS, nginx=self._shop.program(outcome))
@@ -98,16 +98,6 @@ class NginxWorks:
     @property
     def shop(self) -> Shop:
         return self._shop
-
-    def _patched(self, patch: Path) -> Outcome:
-        self._git_apply(patch)
-        try:
-            return self._shop.build_folder(self.source)
-        finally:
-            self._git_apply(patch, "--reverse")
-
-    def _git_apply(self, patch: Path, *options: str) -> None:
-        subprocess.run(["git", "apply", *options, str(patch)], cwd=self.source, check=True, timeout=20)
 
     @staticmethod
     def _warnings(outcome: Outcome) -> set[tuple[str, str]]:

@@ -38,5 +38,14 @@ class Shop:
     def build_folder(self, folder: Path) -> Outcome:
         return self.builder.build(self.recipe, FolderSource(folder, self.store, self.clock), Source())
 
+    def build_patched(self, folder: Path, patch: Path) -> Outcome:
+        """Build with a patch on the source, which is as it was afterwards."""
+        command = ["git", "apply", str(patch)]
+        subprocess.run(command, cwd=folder, check=True, timeout=20)
+        try:
+            return self.build_folder(folder)
+        finally:
+            subprocess.run([*command, "--reverse"], cwd=folder, check=True, timeout=20)
+
     def program(self, outcome: Outcome) -> Path:
         return self.store.output(outcome.build, "nginx")
