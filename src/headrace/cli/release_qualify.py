@@ -79,7 +79,7 @@ def _qualify(
         dossier = assemble(workshop, pair, stand, config, record)
         page = write(dossier, run)
     noted = _note_qualified(workshop, dossier)
-    _show(dossier, page, noted, as_json=as_json)
+    _show(dossier, page, noted, record.not_tested, as_json=as_json)
     raise typer.Exit(0 if _has_passed(record, last) else 1)
 
 
@@ -139,7 +139,9 @@ def _has_passed(record: "Qualification", up_to: int) -> bool:
     return all(level_verdict(record.results, level) is Verdict.PASS for level in Level if level <= up_to)
 
 
-def _show(dossier: "Dossier", page: Path, noted: "tuple[str, ...]", *, as_json: bool) -> None:
+def _show(
+    dossier: "Dossier", page: Path, noted: "tuple[str, ...]", left_out: "tuple[str, ...]", *, as_json: bool
+) -> None:
     if as_json:
         sys.stdout.write((page.parent / "dossier.json").read_text(encoding="utf-8") + "\n")
         return
@@ -152,8 +154,8 @@ def _show(dossier: "Dossier", page: Path, noted: "tuple[str, ...]", *, as_json: 
         verdict = Text(result.verdict.value, style=_STYLES[result.verdict.value])
         table.add_row(result.check_id, verdict, result.summary)
     out.print(table)
-    for one in dossier.untested:
-        out.print(f"not tested: {one.what}: {one.why}", style="dim", soft_wrap=True)
+    for line in left_out:
+        out.print(f"not tested: {line}", style="dim", soft_wrap=True)
     for name in noted:
         out.print(f"noted as qualified for `headrace upstream status {name}`", soft_wrap=True)
     out.print(f"dossier: {page}", soft_wrap=True)

@@ -72,13 +72,15 @@ def make_stand(
     Raises:
         UsageError: the two cannot be compared, or there is no such component or network.
     """
+    from headrace.lab.ports import MachineKind
     from headrace.lab.qualify.stand import Stand
 
     subject = _subject(workshop, candidate, baseline, components)
     other = subject if candidate is baseline else _subject(workshop, baseline, None, components)
     if subject.machine.kind is not other.machine.kind:
         raise UsageError("only one of the two has a kernel: compare candidates that both have one, or both none")
-    profiles, left_out = choose_networks(networks, subject.machine.kernel)
+    may_be_road = subject.machine.kind is MachineKind.UML
+    profiles, left_out = choose_networks(networks, subject.machine.kernel if may_be_road else None)
     stand = Stand(candidate=subject, baseline=other, folder=machines, clock=workshop.clock, profiles=profiles)
     return stand, left_out
 
