@@ -1,6 +1,8 @@
-"""What tests of several packages share: a headless browser."""
+"""What tests of several packages share: a headless browser, a kernel that Debian built."""
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -31,3 +33,12 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def debian_kernel() -> tuple[Path, Path]:
+    """Image and modules of Debian's own kernel for virtual machines; 30 MB, fetched once."""
+    script = Path(__file__).parents[1] / "scripts" / "debian-kernel"
+    said = subprocess.run([str(script), "bookworm", "6.1"], capture_output=True, text=True, timeout=300, check=True)
+    image, modules = said.stdout.split()
+    return Path(image), Path(modules)
