@@ -116,6 +116,7 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (MachineSpec(kind=MachineKind.PROCESS, nginx=Path("/nowhere/nginx")), NotPossibleHereError, "no nginx at"),
         (MachineSpec(kind=MachineKind.PROCESS, nginx=Path("/bin/true")), NotPossibleHereError, "not a build of nginx"),
         (MachineSpec(kind=MachineKind.UML), NotPossibleHereError, "needs a kernel"),
+        (MachineSpec(kind=MachineKind.SSH), NotPossibleHereError, "ssh are not there yet: choose from process"),
         (MachineSpec(kind=MachineKind.UML, kernel=Path("/bin/true")), NotPossibleHereError, "no User-Mode Linux"),
         (MachineSpec(kind=MachineKind.UML, kernel=Path("/nowhere")), NotPossibleHereError, "cannot run"),
     ]

@@ -100,9 +100,13 @@ def _empty(folder: Path) -> None:
 
 
 def _check_possible(setup: LabSetup, *, has_road: bool) -> None:
+    kind = setup.machine.kind
+    if kind not in _START:
+        there = ", ".join(_START)
+        raise NotPossibleHereError(f"machines of kind {kind} are not there yet: choose from {there}")
     if has_road:
         road_machine.find_road_kernel(setup.road_kernel, _own_road_kernel(setup))
-    if not (has_road or setup.machine.kind.has_kernel):
+    if not (has_road or kind.has_kernel):
         return
     if not _TUN.exists():
         raise NotPossibleHereError(f"there is no {_TUN}, which guests need: load the module tun (modprobe tun)")

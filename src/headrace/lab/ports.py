@@ -16,11 +16,13 @@ class MachineKind(StrEnum):
     """A kernel built for ARCH=um and nginx in it."""
     QEMU = "qemu"
     """Any kernel image for x86-64, in software emulation, and nginx in it."""
+    SSH = "ssh"
+    """Real hardware, reached over SSH. Its place is kept here and in `docs/lab.md`; nothing starts it yet."""
 
     @property
     def has_kernel(self) -> bool:
         """Whether it runs a kernel of its own, as a guest of this machine."""
-        return self is not MachineKind.PROCESS
+        return self in {MachineKind.UML, MachineKind.QEMU}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
