@@ -95,10 +95,6 @@ class NginxWorks:
         )
         return Built(subject=subject, took_s=0.0 if outcome.was_stored else outcome.took_s)
 
-    @property
-    def shop(self) -> Shop:
-        return self._shop
-
     @staticmethod
     def _warnings(outcome: Outcome) -> set[tuple[str, str]]:
         return {(one.file, one.text) for one in outcome.build.warnings}

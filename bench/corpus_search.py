@@ -6,19 +6,15 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from corpus_changes import ROOT, Change, NginxWorks, read_changes
 from headrace.lab.bisection.driver import Doing
-from headrace.lab.bisection.testing import Hidden, find_hidden, hide_fault
+from headrace.lab.bisection.testing import Hidden, Place, find_hidden, hide_fault
 from headrace.wire.codec import decode, encode
 from headrace.wire.files import write_atomic
-from headrace.workshop.builder import Builder
-from headrace.workshop.candidates import CandidateStore
-from headrace.workshop.config import read_workshop_config
 from headrace.workshop.testing_nginx import RELEASE, SETTINGS
-from headrace.workshop.work import Progress
 from rig.machine import machine_facts
 
 FOLDER = ROOT / "bench" / "results" / "corpus-bisection"
@@ -69,24 +65,8 @@ def search(
     """Hide the change among `commits`, find it again and keep what was found; goes on where it was stopped."""
     run, history = work / "search" / change.name, work / "history" / change.name
     hidden = _hidden(works, change, history, commits)
-    clock = works.shop.clock
-    config = read_workshop_config(SETTINGS, source="corpus").build
-
-    def builder(watching: Callable[[Progress], None]) -> Builder:
-        return Builder(works.shop.store, CandidateStore(RELEASE / "candidates"), config, clock=clock, watch=watching)
-
-    record = asyncio.run(
-        find_hidden(
-            hidden,
-            check,
-            run,
-            work / "machines",
-            store=works.shop.store,
-            recipe=works.shop.recipe,
-            make_builder=builder,
-            watch=watch,
-        )
-    )
+    place = Place(RELEASE, SETTINGS)
+    record = asyncio.run(find_hidden(hidden, check, place, run, watch=watch))
     assert record.conclusion is not None
     found = Found(
         component=change.component,
@@ -120,5 +100,5 @@ def _hidden(works: NginxWorks, change: Change, folder: Path, commits: int) -> Hi
     harmless = [one.patch for one in read_changes(change.component) if one.is_harmless]
     seed = zlib.crc32(change.name.encode())
     hidden = hide_fault(works.source, folder, change.patch, harmless, commits=commits, seed=seed)
-    write_atomic(note, encode(replace(hidden)))
+    write_atomic(note, encode(hidden))
     return hidden
