@@ -206,13 +206,14 @@ class Mirror:
 
         Asks for no file contents.
         """
-        said = self.git().run("log", "--cc", "--name-only", "--no-renames", "-z", "--format=%x00%H", f"{old}..{new}")
-        found: dict[CommitId, tuple[str, ...]] = {}
-        for record in said.text.split("\0\0"):
-            name, *paths = record.strip("\0").split("\0")
-            if name:
-                found[commit_id(name)] = tuple(path.removeprefix("\n") for path in paths if path.strip())
-        return found
+        said = self.git().run(
+            "log", "--cc", "--name-only", "--no-renames", "-z", "--format=%x01%H%x01", f"{old}..{new}"
+        )
+        _, *parts = said.text.split("\x01")
+        return {
+            commit_id(name): tuple(path for one in paths.split("\0") if (path := one.removeprefix("\n")))
+            for name, paths in zip(parts[::2], parts[1::2], strict=True)
+        }
 
     def diff_of(self, commit: CommitId) -> str:
         """The text of a commit's change; of a merge only what was merged by hand."""

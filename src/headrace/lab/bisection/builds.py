@@ -103,6 +103,10 @@ class Works:
         """The file that is run. Raises StoreError."""
         return self.store.output(self.store.find(built.build_id), self.grounds.component)
 
+    def is_there(self, built: Built) -> bool:
+        """Whether its program can be run: outputs leave a full store."""
+        return bool(built.failure) or (self.store.root / "outputs" / built.digest).is_dir()
+
     def new_warnings(self, built: Built, good: Built) -> tuple[str, ...]:
         """The compiler's warnings that the good end's build has not. Raises StoreError."""
         ours, before = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from headrace.base.clock import Clock
 from headrace.lab.bisection.builds import Works
 from headrace.lab.bisection.model import Bisection, Built, Kind, StepDone
-from headrace.lab.bisection.readings import Check, NotingStand, read
+from headrace.lab.bisection.readings import Check, NotingStand, Reader, read
 from headrace.lab.bisection.record import save
 from headrace.lab.content import KnownFile, standard_content
 from headrace.lab.ports import MachineSpec
@@ -73,6 +73,9 @@ class Driver:
     profiles: dict[str, Profile] = field(default_factory=dict)
     content: tuple[KnownFile, ...] = field(default_factory=standard_content)
     time_scale: float = 1.0
+    reader: Reader = read
+    built: dict[str, Built] = field(default_factory=dict)
+    """What was built for what while this process runs; readings of it are many."""
 
     async def search(self, record: Bisection) -> Bisection:
         """Take the search to its end, from where `record` is.
@@ -206,18 +209,23 @@ class Driver:
         return record
 
     async def _build(self, record: Bisection, subject: str) -> tuple[Bisection, Built]:
+        known = self.built.get(subject)
+        if known is not None and self.works.is_there(known):
+            return record, replace(known, took_s=0.0)
+        self.built[subject] = built = await self._build_now(subject)
+        return replace(record, spent_s=record.spent_s + built.took_s), built
+
+    async def _build_now(self, subject: str) -> Built:
         works, grounds = self.works, self.works.grounds
         if subject == _PLAIN:
-            built = await works.build(grounds.upstream_bad, replace(works.origin(grounds.bad), patches=()))
-        elif subject.startswith(_REVERT):
+            return await works.build(grounds.upstream_bad, replace(works.origin(grounds.bad), patches=()))
+        if subject.startswith(_REVERT):
             out = commit_id(subject.removeprefix(_REVERT))
             origin = replace(works.origin(grounds.bad), name=f"without {out[:12]}")
-            built = await works.build(works.reverted(out), origin)
-        else:
-            ends = {End.GOOD.value: grounds.good, End.BAD.value: grounds.bad}
-            commit = ends.get(subject) or commit_id(subject)
-            built = await works.build(works.tested(commit), works.origin(commit))
-        return replace(record, spent_s=record.spent_s + built.took_s), built
+            return await works.build(works.reverted(out), origin)
+        ends = {End.GOOD.value: grounds.good, End.BAD.value: grounds.bad}
+        commit = ends.get(subject) or commit_id(subject)
+        return await works.build(works.tested(commit), works.origin(commit))
 
     async def _read(self, record: Bisection, subject: str) -> Bisection:
         """One more reading in the pool."""
@@ -234,7 +242,7 @@ class Driver:
         )
         is_end = subject in {End.GOOD, End.BAD}
         starts = any(reading.has_started for reading in record.ends) or not record.ends
-        reading = await read(self.check, stand, record.seed, record.readings, may_not_start=is_end or not starts)
+        reading = await self.reader(self.check, stand, record.seed, record.readings, may_not_start=is_end or not starts)
         return record.with_reading(subject, reading)
 
     def _of(self, built: Built, good: Built) -> Subject:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from headrace.base.clock import Clock
 from headrace.base.errors import UsageError
@@ -57,6 +58,16 @@ class NotingStand(Stand):
         async with Stand.lab(self, side, profile, machine) as lab:
             self.came_up.append(side)
             yield lab
+
+
+class Reader(Protocol):
+    """Whatever gives readings; `read` as a rule."""
+
+    async def __call__(
+        self, check: Check, stand: NotingStand, seed: int, number: int, *, may_not_start: bool
+    ) -> Reading:
+        """As `read`."""
+        ...
 
 
 def empty_stand(machine: MachineSpec, profiles: dict[str, Profile], clock: Clock) -> NotingStand:
