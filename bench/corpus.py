@@ -7,7 +7,8 @@ plain build: a fault until something fails, a harmless change through all levels
 change in bench/results/corpus/, so a run that was stopped or killed goes on where it was, in the middle of a level too.
 docs/corpus.md is written from all that is kept. Needs root or user namespaces, and what the lab needs.
 
-Exit codes: 0 all that was run is as the corpus says, 1 something was missed, alarmed falsely or left undecided.
+Exit codes: 0 all that was asked for was run and is as the corpus says, 1 something was missed, alarmed falsely, left
+undecided, or could not be run here; then the others are run all the same.
 """
 
 import argparse
@@ -21,12 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from corpus_changes import BASE, COMPONENTS, ROOT, Change, LinuxWorks, NginxWorks, read_changes
 from corpus_page import PAGE, write_page
 from corpus_results import Ending, Result, keep, read_results, result_file, result_of
 from corpus_search import found_file, search
 from headrace.base.clock import SystemClock
+from headrace.base.errors import HeadraceError
 from headrace.cli.release_stand import choose_networks
 from headrace.lab.bisection.driver import Doing
 from headrace.lab.qualify.record import load
@@ -54,7 +57,8 @@ def main() -> int:
         if options.bisect:
             is_good = _search_all(options, Path(scratch))
         else:
-            is_good = all([_is_as_it_should(one) for one in _qualify_all(options, Path(scratch))])
+            results = list(_qualify_all(options, Path(scratch)))
+            is_good = all(one is not None and _is_as_it_should(one) for one in results)
     write_page()
     console.print(f"results: {result_file('', '').parent}; page: {PAGE}", soft_wrap=True)
     return 0 if is_good else 1
@@ -73,8 +77,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _qualify_all(options: argparse.Namespace, scratch: Path) -> Iterator[Result]:
-    """One component after the other, the plain build first."""
+def _qualify_all(options: argparse.Namespace, scratch: Path) -> Iterator[Result | None]:
+    """One component after the other; None for what could not be run."""
     for component in options.component or COMPONENTS:
         changes = _quickest_first(read_changes(component))
         wanted = [(one, 0) for one in changes if fnmatch.fnmatch(one.name, options.only)]
@@ -90,7 +94,11 @@ def _qualify_all(options: argparse.Namespace, scratch: Path) -> Iterator[Result]
             continue
         works = _works(component, scratch)
         for change, run in missing:
-            yield _qualify(works, change, run, options)
+            try:
+                yield _qualify(works, change, run, options)
+            except HeadraceError as error:
+                console.print(f"  [red]not run[/]: {escape(str(error))}")
+                yield None
 
 
 def _quickest_first(changes: Iterable[Change]) -> list[Change]:
@@ -139,7 +147,9 @@ def _qualify(works: NginxWorks | LinuxWorks, change: Change, run: int, options: 
     keep(result)
     write_page()
     told = " ".join(result.checks)
-    console.print(f"  {result.ending.value} {result.level} {told} after {result.took_s:.0f} s: {result.summary[:120]}")
+    console.print(
+        f"  {result.ending.value} {result.level} {told} after {result.took_s:.0f} s: {escape(result.summary[:120])}"
+    )
     return result
 
 
