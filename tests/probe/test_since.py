@@ -66,6 +66,7 @@ def test_newest_first_with_what_can_hardly_matter(root: Path, developer: SourceR
     bounded = commits_since(root, candidate_of("new", new), candidate_of("old", old), most=2)
     assert (len(bounded.commits), bounded.left_out) == (2, 1)
     assert commits_since(root, candidate_of("new", new), candidate_of("new", new)).commits == ()
+    assert len(commits_since(root, candidate_of("one", new), candidate_of("one", old)).commits) == 3, "equal builds too"
 
 
 def test_what_cannot_be_told_says_why(root: Path, developer: SourceRepository) -> None:

@@ -55,8 +55,16 @@ def _header(dossier: Dossier) -> str:
     why = f"<p class=why><b>{escape(deciding.check_id)}</b>: {escape(deciding.summary)}</p>" if deciding else ""
     return (
         f"<header><h1>{escape(dossier.candidate.candidate_id)} {_badge(verdict)}</h1>"
-        f"<p>{_HEADLINE[verdict]}; {escape(against)}, {_when(dossier.made_at_s)}.</p>{_compared(dossier)}{why}</header>"
+        f"<p>{_headline(dossier)}; {escape(against)}, {_when(dossier.made_at_s)}.</p>{_compared(dossier)}{why}</header>"
     )
+
+
+def _headline(dossier: Dossier) -> str:
+    left = [one.level.name.lower() for one in dossier.levels if one.verdict is None]
+    is_clean = all(one.verdict is Verdict.PASS for one in dossier.results)
+    if left and is_clean:
+        return f"not qualified yet: not run: {', '.join(left)}"
+    return _HEADLINE[dossier.verdict]
 
 
 def _compared(dossier: Dossier) -> str:
@@ -163,7 +171,10 @@ def _fault(fault: Fault, checks: Sequence[str]) -> str:
 
 
 def _untested(dossier: Dossier) -> str:
-    rows = "".join(f"<li><b>{escape(one.what)}</b>: {escape(one.why)}</li>" for one in dossier.untested)
+    by_reason: dict[str, list[str]] = {}
+    for one in dossier.untested:
+        by_reason.setdefault(one.why, []).append(one.what)
+    rows = "".join(f"<li><b>{escape(', '.join(names))}</b>: {escape(why)}</li>" for why, names in by_reason.items())
     return f"<section><h2>Not tested</h2><ul>{rows}</ul></section>"
 
 
@@ -201,7 +212,7 @@ def _component(component: Component, *, is_same: bool) -> str:
         ("toolchain", component.toolchain),
         ("output", component.output_sha256),
     )
-    listed = "".join(f"<dt>{name}</dt><dd>{_value(value)}</dd>" for name, value in facts)
+    listed = "".join(f"<dt>{name}</dt><dd>{_value(value)}</dd>" for name, value in facts if value)
     return f"<h4>{escape(component.name)}{same}</h4><dl>{listed}</dl>"
 
 
@@ -261,8 +272,13 @@ def _record(dossier: Dossier) -> str:
 
 def _value(text: str) -> str:
     """Digests by their first digits; dossier.json has them whole. Commits are asked for by all of theirs."""
-    is_digest = re.fullmatch(r"[0-9a-f]{64}", text)
-    return f"<code>{text[:16]}\N{HORIZONTAL ELLIPSIS}</code>" if is_digest else escape(text)
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return f"<code>{text[:16]}\N{HORIZONTAL ELLIPSIS}</code>"
+    if "\n" not in text.strip():
+        return escape(text)
+    # What programs say of themselves, each after its command (`$ cc --version`): the first line has the version.
+    said = re.findall(r"^\$ .*\n(.+)", text, re.MULTILINE) or text.strip().splitlines()
+    return f"<details><summary>{escape('; '.join(said))}</summary><pre>{escape(text)}</pre></details>"
 
 
 def _row(cells: Iterable[str], tag: str = "td") -> str:

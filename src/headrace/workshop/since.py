@@ -113,10 +113,10 @@ def _of_component(
     root: Path, new: Component, old: Component | None, *, most: int
 ) -> tuple[Sequence[UpstreamCommit], int]:
     """The newest commits of `new` that `old` has not, and how many more there are."""
-    if old is not None and old.output_sha256 == new.output_sha256:
-        return (), 0
     if old is None:
         raise UpstreamError("the baseline has no such component")
+    if old.output_sha256 == new.output_sha256 and new.commit == old.commit:
+        return (), 0
     if new.commit is None or old.commit is None:
         raise UpstreamError("it was built from a folder or tarball, which has no commits")
     _, mirror = open_mirror(root, upstream_name(new.upstream))

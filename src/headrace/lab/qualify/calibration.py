@@ -167,7 +167,7 @@ async def _begin(stand: Stand, config: ReleaseConfig, path: Path) -> Calibration
         machine=await machine_facts(),
         family=tuple(one.check_id for one in config.definitions if measurable(one, stand)),
         not_tested=tuple(
-            f"{one.check_id}: this lab does not measure {one.metric.name}"
+            f"{one.check_id}: this kind of machine does not measure it"
             for one in config.definitions
             if not measurable(one, stand)
         ),

@@ -99,7 +99,7 @@ async def _begin(stand: Stand, config: ReleaseConfig, folder: Path) -> Qualifica
         machine=await machine_facts(),
         family=tuple(one.check_id for one in family),
         definitions=tuple(family),
-        not_tested=tuple(f"{one.check_id}: this lab does not measure {one.metric.name}" for one in left_out),
+        not_tested=tuple(f"{one.check_id}: this kind of machine does not measure it" for one in left_out),
     )
     save(folder, record)
     return record
