@@ -28,6 +28,8 @@ from headrace.wire.errors import MalformedError
 
 SOCKET = "keeper.sock"
 _MOST_LINE_BYTES = 1 << 20
+_MOST_LINES = 2000
+"""Of a console: from the start of a kernel on, where it says which terminal is for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class Keeper:
                     yield answer
             elif request.do == "look":
                 condition = machine.condition()
-                yield Answer(condition=condition, console=tuple(machine.console()[-200:]))
+                yield Answer(condition=condition, console=tuple(machine.console()[-_MOST_LINES:]))
             elif request.do == "stop":
                 yield Answer()
                 self.is_over.set()
