@@ -75,7 +75,7 @@ async def open_lab(setup: LabSetup, folder: Path, clock: Clock) -> AsyncIterator
     """
     await asyncio.to_thread(_empty, folder)
     has_road = not setup.profile.is_plain
-    _check_possible(setup, has_road=has_road)
+    check_possible(setup)
     async with contextlib.AsyncExitStack() as stack:
         cell = await open_cell([CLIENT, MACHINE] + [ROAD] * has_road)
         stack.push_async_callback(cell.close)
@@ -99,7 +99,13 @@ def _empty(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
 
 
-def _check_possible(setup: LabSetup, *, has_road: bool) -> None:
+def check_possible(setup: LabSetup) -> None:
+    """Look whether this machine has what a lab of this kind needs, without starting it.
+
+    Raises:
+        NotPossibleHereError: a kernel or a device is missing; says which and the mend.
+    """
+    has_road = not setup.profile.is_plain
     kind = setup.machine.kind
     if kind not in _START:
         there = ", ".join(_START)

@@ -4,6 +4,7 @@ A guest of its own because the kernel of this machine may have no netem, and bec
 under test, would answer to a queue of its own otherwise. Both ends of the road are interfaces of the cell.
 """
 
+import shlex
 from pathlib import Path
 
 from headrace.lab.adapters.programs import add_program, find_program
@@ -74,7 +75,9 @@ async def set_profile(road: Guest, profile: Profile) -> None:
         NotPossibleHereError: its kernel refuses.
     """
     for device, direction in (("vec0", profile.down), ("vec1", profile.up)):
-        ran = await road.run([f"{_BIN}/tc", "qdisc", "replace", "dev", device, "root", *netem_words(direction)])
+        # Not `replace`: what the new profile does not name would stay as the one before it had it, such as a rate.
+        words = f"{_BIN}/tc qdisc del dev {device} root 2>/dev/null; {_BIN}/tc qdisc add dev {device} root"
+        ran = await road.run(["sh", "-c", f"{words} {shlex.join(netem_words(direction))}"])
         if ran.exit_code:
             raise NotPossibleHereError(
                 f"the road's kernel refused netem ({ran.output.strip()[:300]}): it needs CONFIG_NET_SCH_NETEM"

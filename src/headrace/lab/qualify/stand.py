@@ -7,11 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from headrace.base.clock import Clock
-from headrace.lab.assembly import Lab, LabSetup, open_lab
+from headrace.lab.assembly import Lab, LabSetup, check_possible, open_lab
 from headrace.lab.content import KnownFile, standard_content
+from headrace.lab.errors import NotPossibleHereError
 from headrace.lab.ports import MachineSpec
-from headrace.lab.profiles import LAN, Profile
+from headrace.lab.profiles import LAN, Direction, Profile
 from headrace.lab.qualify.suites import Suite
+
+_ANY_NETWORK = Profile(down=Direction(delay_s=0.01))
 
 
 class Side(StrEnum):
@@ -60,6 +63,14 @@ class Stand:
     def seconds(self, usual_s: float) -> float:
         """How long a load lasts that usually lasts `usual_s`."""
         return max(0.5, usual_s * self.time_scale)
+
+    def why_no_road(self) -> str:
+        """Why networks that impair cannot be made here; '' where they can."""
+        try:
+            check_possible(LabSetup(machine=self.candidate.machine, profile=_ANY_NETWORK))
+        except NotPossibleHereError as error:
+            return str(error)
+        return ""
 
     @contextlib.asynccontextmanager
     async def lab(self, side: Side, profile: Profile = LAN, machine: MachineSpec | None = None) -> AsyncIterator[Lab]:

@@ -10,7 +10,7 @@ from headrace.lab.profiles import LAN, Direction, choose_profile, netem_words, q
 
 def test_those_that_ship() -> None:
     found = read_profiles()
-    assert set(found) == {"lan", "cable", "dsl", "wifi", "bufferbloat", "satellite"}
+    assert set(found) == {"lan", "cable", "dsl", "wifi", "bufferbloat", "satellite", "reordering", "lossy"}
     assert found["lan"].is_plain
     assert all(not profile.is_plain for name, profile in found.items() if name != "lan")
     assert all(profile.about and profile.name == name for name, profile in found.items())
