@@ -60,7 +60,7 @@ done
 base=http://127.0.0.1:8077
 "$nginx" -p "$here" -c "$here/nginx.conf"
 tries=0
-until curl -s -o /dev/null $base/1024; do tries=$((tries + 1)); [ $tries -lt 50 ]; sleep 0.1; done
+until curl -s -o /dev/null $base/1024; do tries=$((tries + 1)); [ $tries -lt 100 ] || exit 1; sleep 0.1; done
 master=$(cat "$here/run/nginx.pid")
 worker() { cat /proc/$master/task/$master/children | awk '{print $1}'; }
 bad=0
