@@ -1,11 +1,15 @@
-"""What tests of several packages share: a headless browser, a kernel that Debian built."""
+"""What tests of several packages share: a headless browser, a kernel that Debian built, kernels built from source."""
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from headrace.workshop.testing_linux import LOG, WAIT_S, Kernel, KernelShop
 
 CHROMIUM = "/usr/bin/chromium"
 """Debian's package; nothing is downloaded."""
@@ -42,3 +46,30 @@ def debian_kernel() -> tuple[Path, Path]:
     said = subprocess.run([str(script), "bookworm", "6.1"], capture_output=True, text=True, timeout=300, check=True)
     image, modules = said.stdout.split()
     return Path(image), Path(modules)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of kernels come last: by then the kernel, which is built beside the others, is there."""
+    items.sort(key=lambda item: item.get_closest_marker("kernel") is not None)
+
+
+@pytest.fixture(scope="session")
+def kernels() -> KernelShop:
+    """Kernels built from source; those not built yet are built by whoever asks."""
+    return KernelShop()
+
+
+@pytest.fixture(scope="session")
+def base_kernel(kernels: KernelShop, pytestconfig: pytest.Config) -> Kernel:
+    """The kernel without a patch. Waits for the build that `scripts/probe` began, and says how far it is."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with ThreadPoolExecutor(1) as pool:
+        kernel = pool.submit(kernels.base)
+        for waited_s in range(0, int(WAIT_S), 20):
+            try:
+                return kernel.result(timeout=20)
+            except NotYet:
+                last = LOG.read_text().splitlines()[-1:] if LOG.exists() else []
+                with capture.global_and_fixture_disabled():
+                    print(f"\nwaiting for the kernel for {waited_s + 20} s: {' '.join(last)}", flush=True)
+        return kernel.result(timeout=1)
