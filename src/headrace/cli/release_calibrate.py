@@ -146,7 +146,9 @@ def _show(
     from rich import box
     from rich.table import Table
 
-    table = Table(*HEADINGS, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in HEADINGS:
+        table.add_column(heading, overflow="fold")
     for row in calibration_rows(calibration, family_of(runs, config)):
         table.add_row(*row)
     out.print(table)

@@ -167,7 +167,7 @@ async def _try(case: Case, plan: LoadPlan) -> str:
             await asyncio.wait_for(writer.drain(), plan.stall_s)
         with suppress(TimeoutError):
             while not is_closed:
-                wait_s = _CLOSED_S if answer else plan.stall_s
+                wait_s = min(_CLOSED_S, plan.stall_s) if answer else plan.stall_s
                 try:
                     got = await asyncio.wait_for(reader.read(_CHUNK_BYTES), wait_s)
                 except ConnectionResetError:

@@ -1,0 +1,40 @@
+"""What counts as a right answer to a wrong request; every case is there once, and says what it allows."""
+
+import pytest
+
+from headrace.lab.content import KnownFile
+from headrace.lab.load.bad_requests import Case, cases, fault_of
+
+FILE = KnownFile(size_bytes=100, seed="bad")
+OPEN = Case(name="x", request=b"", statuses=(200,), body=b"body")
+CLOSING = Case(name="x", request=b"", statuses=(400, 501), must_close=True)
+BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nno"
+
+
+@pytest.mark.parametrize(
+    ("case", "answer", "is_closed", "fault"),
+    [
+        (OPEN, b"HTTP/1.1 200 OK\r\n\r\nbody", False, ""),
+        (OPEN, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nbody", False, ""),
+        (OPEN, b"HTTP/1.1 200 OK\r\n\r\nbodies", False, "6 bytes of body"),
+        (OPEN, b"HTTP/1.1 200 OK\r\n\r\nbod", True, "3 bytes of body"),
+        (OPEN, b"HTTP/1.1 500 Oh\r\n\r\n", True, "status 500, not 200"),
+        (OPEN, b"", True, "status none, not 200"),
+        (CLOSING, BAD, True, ""),
+        (CLOSING, BAD, False, "stays open"),
+        (CLOSING, b"HTTP/1.1 200 OK\r\n\r\n", True, "status 200, not 400 or 501"),
+        (CLOSING, BAD + b"HTTP/1.1 200 OK\r\n\r\nsmuggled", True, "taken for another request"),
+    ],
+)
+def test_an_answer(case: Case, answer: bytes, is_closed: bool, fault: str) -> None:
+    found = fault_of(case, answer, is_closed=is_closed)
+    assert fault in found if fault else found == ""
+
+
+def test_every_case_is_named_once_and_bounded() -> None:
+    found = cases(FILE)
+    assert len({case.name for case in found}) == len(found) >= 40
+    assert all(case.statuses and len(case.request) < 200_000 for case in found)
+    smuggling = [case for case in found if b"/smuggled" in case.request]
+    assert len(smuggling) == 7
+    assert all(case.must_close for case in smuggling)
