@@ -35,12 +35,9 @@ _FEW_WAITING = "echo 64 >/proc/sys/net/ipv4/tcp_max_tw_buckets"
 many after each slice, and the path that makes and ends them is worked all the same.
 """
 _REST = """
-for turn in $(seq 40); do
-  rest=$1
-  while read -r name _ inuse _; do
-    if [ "$name" = TCP: ] && [ "$inuse" = "$rest" ]; then break 2; fi
-  done </proc/net/sockstat
-  sleep 0.05
+for turn in $(seq 20); do
+  if grep -q "^TCP: inuse $1 " /proc/net/sockstat; then break; fi
+  sleep 0.1
 done
 sleep 0.1
 """
@@ -49,12 +46,12 @@ frees late (RCU) has a little longer.
 """
 _WORKERS = "grep -l '^nginx: worker' /proc/[0-9]*/cmdline 2>/dev/null || true"
 _OTHERS = f"""
-for turn in $(seq 60); do
+for turn in $(seq 20); do
+  sleep 0.15
   now=$({_WORKERS})
   left=no
   for one in "$@"; do case "$now" in *$one*) left=yes ;; esac; done
   if [ -n "$now" ] && [ $left = no ]; then break; fi
-  sleep 0.05
 done
 """
 """Wait until the workers before a reload have gone and others are there, 3 s at most."""
