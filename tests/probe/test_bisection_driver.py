@@ -210,6 +210,23 @@ async def test_what_does_not_build_leaves_a_range(shop: Shop) -> None:
     assert len(lines_of(record)) > 4
 
 
+async def test_ends_that_are_not_what_they_should_be(shop: Shop) -> None:
+    first = shop.source.head()
+    fine = shop.change("2")
+    fault = shop.change("fault")
+    broken = shop.change("broken")
+    worse = shop.change("fault again")
+    for good, bad, ending in (
+        (first, fine, Ending.BAD_END_PASSES),
+        (fault, worse, Ending.GOOD_END_FAILS),
+        (first, broken, Ending.END_UNBUILDABLE),
+    ):
+        driver = shop.in_repository(good, bad)
+        record = await shop.search(dataclasses.replace(driver, run=shop.root / ending))
+        assert named(record) == (ending, ())
+        assert "nothing to search" in lines_of(record)[0]
+
+
 async def test_a_merge_at_fault_is_not_reverted(shop: Shop) -> None:
     good = shop.source.head()
     shop.source.branch("side")

@@ -271,13 +271,15 @@ def _reached(history: History, search: Search, commit_id: str) -> npt.NDArray[np
 
 
 def _check_ends(state: BisectState) -> Step | Conclusion | None:
+    for answer in state.answers:
+        if answer.kind in {StepKind.CHECK_GOOD, StepKind.CHECK_BAD} and answer.outcome is Outcome.UNBUILDABLE:
+            why = f"{answer.commit_id} does not build or boot now"
+            return _conclude(state, Ending.END_UNBUILDABLE, (), 1.0, why)
     for kind, commit_id, expected, ending in (
         (StepKind.CHECK_GOOD, state.search.good, Outcome.PASS, Ending.GOOD_END_FAILS),
         (StepKind.CHECK_BAD, state.search.bad, Outcome.FAIL, Ending.BAD_END_PASSES),
     ):
         outcomes = [answer.outcome for answer in state.answers if answer.kind is kind]
-        if Outcome.UNBUILDABLE in outcomes:
-            return _conclude(state, Ending.END_UNBUILDABLE, (), 1.0, f"{commit_id} does not build or boot now")
         as_expected = _still_so(state.search, outcomes, expected)
         if 1 - as_expected >= state.search.confidence:
             now = "fails" if expected is Outcome.PASS else "passes"
