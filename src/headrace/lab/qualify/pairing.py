@@ -21,6 +21,9 @@ from headrace.release.verdicts import draw_order
 
 T = TypeVar("T")
 
+MakeRun = Callable[[Stand, Side, Level, int], Awaitable[Run]]
+"""How one run of a build is made, with its seed: `run_watched`, but for tests."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,14 +46,14 @@ class PairRun:
         return Pair(baseline=self.baseline.get(name), candidate=self.candidate.get(name), order=self.order)
 
 
-async def run_pair(stand: Stand, level: Level, seed: int, number: int) -> PairRun:
+async def run_pair(stand: Stand, level: Level, seed: int, number: int, make_run: MakeRun = run_watched) -> PairRun:
     """Make the `number`-th pair (from 0) of a level.
 
     Raises:
         LabError: it could not be made, nor the second time.
     """
     what = f"pair {number + 1} of level {level.name.lower()}"
-    return await twice(what, lambda: _run_pair(stand, level, f"{seed}-{level}-{number}"))
+    return await twice(what, lambda: _run_pair(stand, level, f"{seed}-{level}-{number}", make_run))
 
 
 async def twice(what: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -74,14 +77,14 @@ async def twice(what: str, work: Callable[[], Awaitable[T]]) -> T:
         ) from None
 
 
-async def _run_pair(stand: Stand, level: Level, seed: str) -> PairRun:
+async def _run_pair(stand: Stand, level: Level, seed: str, make_run: MakeRun) -> PairRun:
     order = draw_order(make_rng(seed))
     sides = (Side.BASELINE, Side.CANDIDATE) if order is Order.BASELINE_FIRST else (Side.CANDIDATE, Side.BASELINE)
     load_seed = make_rng(seed).randrange(1 << 30)
     at_s, began_s = stand.clock.now_s(), stand.clock.monotonic_s()
     runs: dict[Side, Run] = {}
     for side in sides:
-        runs[side] = await run_watched(stand, side, level, load_seed)
+        runs[side] = await make_run(stand, side, level, load_seed)
     if runs[Side.BASELINE].faults:
         raise LabError(f"the baseline itself fails: {runs[Side.BASELINE].faults[0].title}; take one that passes")
     return PairRun(

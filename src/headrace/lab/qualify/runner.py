@@ -13,8 +13,8 @@ from pathlib import Path
 from headrace.lab.facts import machine_facts
 from headrace.lab.qualify.counting import count_once
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import is_counted, measurable
-from headrace.lab.qualify.pairing import PairRun, run_pair, twice
+from headrace.lab.qualify.measures import is_counted, measurable, run_watched
+from headrace.lab.qualify.pairing import MakeRun, PairRun, run_pair, twice
 from headrace.lab.qualify.record import Qualification, load, save
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.config import ReleaseConfig
@@ -61,6 +61,7 @@ async def qualify(
     up_to: Level = Level.PERFORMANCE,
     is_keeping_going: bool = False,
     on_step: Watch = lambda step: None,
+    make_run: MakeRun = run_watched,
 ) -> Qualification:
     """Take a candidate through the levels, from where a stopped run in `folder` left off.
 
@@ -75,7 +76,8 @@ async def qualify(
         if level <= Level.IMPAIRMENT:
             record = await _meet_level(stand, record, level, folder, on_step)
         else:
-            record = await _judge_level(stand, config, record, level, folder, on_step)
+            work = _Work(stand=stand, config=config, folder=folder, on_step=on_step, make_run=make_run)
+            record = await _judge_level(work, record, level)
         if level_verdict(record.results, level) is not Verdict.PASS and not is_keeping_going:
             break
     return record
@@ -133,10 +135,20 @@ async def _meet_level(stand: Stand, record: Qualification, level: Level, folder:
     return record
 
 
-async def _judge_level(
-    stand: Stand, config: ReleaseConfig, record: Qualification, level: Level, folder: Path, on_step: Watch
-) -> Qualification:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What stays the same from pair to pair."""
+
+    stand: Stand
+    config: ReleaseConfig
+    folder: Path
+    on_step: Watch
+    make_run: MakeRun
+
+
+async def _judge_level(work: _Work, record: Qualification, level: Level) -> Qualification:
     """Repeats for what is counted, then pairs until every check of the level is decided or out of budget."""
+    stand, config, folder, on_step = work.stand, work.config, work.folder, work.on_step
     family = [one for one in config.definitions if one.check_id in record.family]
     own = [one for one in family if one.level is level]
     counted = [one for one in own if is_counted(one)]
@@ -155,7 +167,7 @@ async def _judge_level(
             on_step(step)
             return record
         on_step(step)
-        pair = await run_pair(stand, level, record.seed, step.pairs)
+        pair = await run_pair(stand, level, record.seed, step.pairs, work.make_run)
         record = _with_pair(paired, record, level, pair)
 
 
