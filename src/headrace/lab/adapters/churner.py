@@ -155,7 +155,8 @@ def in_order(visits: dict[str, int], seed: int) -> list[str]:
 
 def do_share(plan: dict[str, object], order: list[str], share: range) -> dict[str, object]:
     """The visits of one process."""
-    visitor, done, why, failed = Visitor(plan), dict.fromkeys(KINDS, 0), [], 0
+    visitor, done, failed = Visitor(plan), dict.fromkeys(KINDS, 0), 0
+    why: list[str] = []
     for index in share:
         try:
             visitor.visit(order[index], index)
