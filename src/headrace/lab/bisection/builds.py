@@ -15,7 +15,7 @@ from headrace.lab.bisection.model import Built, Grounds, Kind
 from headrace.upstream.build import BuildVerdict, Source
 from headrace.upstream.model import CommitId
 from headrace.upstream.recipe import Recipe
-from headrace.upstream.tree import tree_id_of
+from headrace.upstream.tree import TreeId, tree_id_of
 from headrace.workshop.builder import Builder, line_of
 from headrace.workshop.errors import WorkshopError
 from headrace.workshop.grafts import Refused, put_on, without
@@ -129,13 +129,18 @@ class Works:
             replace(source, version="", name=""): build.output_sha256 for build in builds for source in build.sources
         }
         commits = [self.grounds.good, *(one.commit for one in self.grounds.commits)]
-        trees = {} if self.grounds.chain else {one.commit: tree_id_of(one.tree) for one in self.mirror.facts(commits)}
+        trees = {} if self.grounds.chain else self._trees()
         found: dict[CommitId, str] = {}
         for commit in commits:
             digest = by_tree.get(trees[commit]) if commit in trees else noted.get(self.origin(commit))
             if digest:
                 found[commit] = digest
         return found
+
+    def _trees(self) -> dict[CommitId, TreeId]:
+        good, bad = self.grounds.upstream_good, self.grounds.upstream_bad
+        facts = (*self.mirror.facts([good]), *self.mirror.between(good, bad))
+        return {one.commit: tree_id_of(one.tree) for one in facts}
 
     def _watch(self, progress: Progress, stop: threading.Event) -> None:
         if stop.is_set():
