@@ -18,7 +18,7 @@ from headrace.lab.errors import LabError, MachineError, NoSuchLabError
 from headrace.lab.keeper import Answer, Request, short_path
 from headrace.wire.codec import decode, encode
 
-_UP_TIMEOUT_S = 180.0
+_UP_TIMEOUT_S = 240.0
 _DOWN_TIMEOUT_S = 15.0
 _STEP_S = 0.05
 _SILENCE_S = 60.0
