@@ -71,6 +71,7 @@ class KernelShop:
         config = read_workshop_config(_SETTINGS, source="tests").build
         self.builder = Builder(self.store, CandidateStore(RELEASE / "candidates"), config, clock=clock, watch=_Told())
         self.recipe = find_recipe("linux", RELEASE / "recipes")
+        self._source: FolderSource | None = None
 
     def base(self) -> Kernel:
         """The kernel without a patch; waits for whoever builds it already."""
@@ -88,7 +89,8 @@ class KernelShop:
     def source(self) -> FolderSource:
         """The source, fetched and unpacked once."""
         with hold_lock(CACHE / "tests-kernel.lock", clock=self.clock, wait_s=WAIT_S):
-            return FolderSource(_unpacked(_fetch()), self.store, self.clock)
+            self._source = self._source or FolderSource(_unpacked(_fetch()), self.store, self.clock)
+            return self._source
 
     def _build(self, source: SourceTree, name: str) -> Kernel:
         outcome = self.builder.build(self.recipe, source, Source(name=name))
