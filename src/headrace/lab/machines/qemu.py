@@ -73,7 +73,7 @@ def base_command(kernel: Path, initrd: Path, memory_mib: int, append: str, *, cp
 
 
 def _command(spec: GuestSpec, files: Files) -> list[str]:
-    # All but debugging on the console: `quiet` would hide warnings. A busy machine must not change the clock in the guest.
+    # All but debugging on the console: `quiet` would hide warnings. A busy machine must not change the guest's clock.
     argv = base_command(spec.kernel, files.initrd, spec.memory_mib, "loglevel=7 tsc=nowatchdog", cpu=_CPU_WITH_AES)
     argv += ["-chardev", f"socket,id=channel,fd={files.channel}", "-serial", "chardev:channel"]
     argv += ["-chardev", "pty,id=people", "-serial", "chardev:people"]
