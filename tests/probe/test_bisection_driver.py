@@ -22,6 +22,7 @@ from headrace.lab.bisection.record import load
 from headrace.lab.bisection.result import lines_of, make_report
 from headrace.lab.errors import LabError
 from headrace.lab.ports import MachineKind, MachineSpec
+from headrace.lab.qualify.stand import Subject
 from headrace.release.answers import Reading, Way
 from headrace.release.bisect import Ending, Outcome
 from headrace.release.config import parse_release_config
@@ -125,7 +126,7 @@ class Shop:
         return Driver(
             works=works,
             check=CHECK,
-            rest=MachineSpec(kind=MachineKind.PROCESS),
+            rest=Subject(name="", machine=MachineSpec(kind=MachineKind.PROCESS)),
             run=self.root / "run",
             machines=self.root / "machines",
             settings=SETTINGS,

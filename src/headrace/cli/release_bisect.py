@@ -17,12 +17,12 @@ from headrace.base.units import show_duration
 from headrace.cli.console import AsJson, err, out, plain
 from headrace.cli.release import DEFAULT_FOLDER, ReleaseFolder
 from headrace.cli.release_builds import Workshop
-from headrace.cli.release_stand import alone, choose_networks, release_config, runs_folder
+from headrace.cli.release_stand import alone, choose_networks, make_stand, release_config, runs_folder
 
 if TYPE_CHECKING:
     from headrace.lab.bisection.driver import Doing, Driver
     from headrace.lab.bisection.model import Bisection, Grounds, StepDone
-    from headrace.lab.ports import MachineSpec
+    from headrace.lab.qualify.stand import Subject
     from headrace.upstream.candidate import Candidate, Component
     from headrace.upstream.recipe import Recipe
     from headrace.upstream.tree import TreeId
@@ -47,7 +47,9 @@ class _Wanted:
     names: tuple[str, str]
     """What the bad and the good end are called."""
     recipe: "Recipe"
-    rest: "MachineSpec"
+    component: str
+    rest: "Subject"
+    """The machine with the candidate's other components."""
     open: "Callable[[Path], tuple[Grounds, Mirror]]"
     """Finds the commits; given the folder of the run."""
 
@@ -61,7 +63,7 @@ def _bisect(
         str, typer.Option("--baseline", help="The good end: a candidate. Usual: the one of the last qualification.")
     ] = "",
     component: Annotated[
-        str, typer.Option("--component", help="linux or nginx, where both differ between the two.")
+        str, typer.Option("--component", help="nginx, linux or linux-image, where several differ.")
     ] = "",
     repository: Annotated[
         Path | None, typer.Option("--repository", metavar="PATH", help="Instead: search in this git repository.")
@@ -120,10 +122,13 @@ def _prepare(
     from headrace.lab.bisection.builds import Works
     from headrace.lab.bisection.driver import Driver
     from headrace.lab.bisection.readings import empty_stand, find_check
+    from headrace.lab.ports import MachineKind
 
     config, clock = release_config(workshop), workshop.clock
-    profiles, _ = choose_networks("", wanted.rest.kernel)
-    check = find_check(wanted.check, empty_stand(wanted.rest, profiles, clock), config.definitions)
+    machine = wanted.rest.machine
+    profiles, _ = choose_networks("", machine.kernel if machine.kind is MachineKind.UML else None)
+    stand = empty_stand(wanted.rest, wanted.component, profiles, clock)
+    check = find_check(wanted.check, stand, config.definitions)
     record = go_on(run, wanted.recipe)
     grounds, mirror = wanted.open(run)
     if record is None:
@@ -159,12 +164,14 @@ def _in_repository(
     from headrace.lab.bisection.begin import run_name
     from headrace.lab.bisection.grounds import borrow_repository, check_repository, grounds_of_repository, resolve_in
     from headrace.lab.ports import MachineKind, MachineSpec
+    from headrace.lab.qualify.stand import Subject
     from headrace.workshop.recipes import find_recipe
 
     chosen = find_recipe(recipe, workshop.recipes, fragments=fragments)
-    component = next((name for name in ("nginx", "linux") if name in chosen.outputs), "")
+    kinds = {"nginx": MachineKind.PROCESS, "linux": MachineKind.UML, "linux-image": MachineKind.QEMU}
+    component = next((name for name in kinds if name in chosen.outputs), "")
     if not component:
-        raise UsageError(f"the lab runs nginx or linux; recipe {recipe} builds {', '.join(chosen.outputs)}")
+        raise UsageError(f"the lab runs {', '.join(kinds)}; recipe {recipe} builds {', '.join(chosen.outputs)}")
     check_repository(path)
     bad, good = (resolve_in(path, revision) for revision in ends)
 
@@ -177,7 +184,8 @@ def _in_repository(
         check=check,
         names=ends,
         recipe=chosen,
-        rest=MachineSpec(kind=MachineKind.PROCESS if component == "nginx" else MachineKind.UML),
+        component=component,
+        rest=Subject(name="", machine=MachineSpec(kind=kinds[component])),
         open=open_grounds,
     )
 
@@ -212,20 +220,16 @@ def _between_candidates(
         check=check,
         names=(bad.candidate_id, good.candidate_id),
         recipe=chosen,
+        component=part.name,
         rest=_rest(workshop, bad),
         open=open_grounds,
     )
 
 
-def _rest(workshop: Workshop, candidate: "Candidate") -> "MachineSpec":
+def _rest(workshop: Workshop, candidate: "Candidate") -> "Subject":
     """The candidate's machine; the searched component of it is put in for each build."""
-    from headrace.lab.ports import MachineKind, MachineSpec
-
-    paths = {
-        one.name: workshop.store.output(workshop.store.find(one.build_id), one.name) for one in candidate.components
-    }
-    kind = MachineKind.UML if "linux" in paths else MachineKind.PROCESS
-    return MachineSpec(kind=kind, nginx=paths.get("nginx"), kernel=paths.get("linux"))
+    stand, _ = make_stand(workshop, candidate, candidate, Path(), networks="none")
+    return stand.candidate
 
 
 def _choose_component(bad: "Candidate", good: "Candidate", name: str) -> "tuple[Component, Component]":

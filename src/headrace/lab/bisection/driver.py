@@ -11,10 +11,9 @@ from pathlib import Path
 from headrace.base.clock import Clock
 from headrace.lab.bisection.builds import Works
 from headrace.lab.bisection.model import Bisection, Built, Kind, StepDone
-from headrace.lab.bisection.readings import Check, NotingStand, Reader, read
+from headrace.lab.bisection.readings import Check, NotingStand, Reader, put_in, read
 from headrace.lab.bisection.record import save
 from headrace.lab.content import KnownFile, standard_content
-from headrace.lab.ports import MachineSpec
 from headrace.lab.profiles import Profile
 from headrace.lab.qualify.stand import Subject
 from headrace.release.answers import End, Reading, Way, Yardstick, answer_of, make_yardstick, next_end
@@ -62,8 +61,8 @@ class Driver:
 
     works: Works
     check: Check
-    rest: MachineSpec
-    """The machine, with what is not searched: the other component of the candidate."""
+    rest: Subject
+    """The machine, with what is not searched: the other components of the candidate."""
     run: Path
     machines: Path
     """Folder for machines; what lies in it is lost."""
@@ -247,12 +246,9 @@ class Driver:
 
     def _of(self, built: Built, good: Built) -> Subject:
         """A build on the machine, the other component as it is."""
-        program = self.works.program(built)
-        is_kernel = self.works.grounds.component == "linux"
-        machine = replace(self.rest, kernel=program) if is_kernel else replace(self.rest, nginx=program)
-        return Subject(
+        return replace(
+            put_in(self.rest, self.works.grounds.component, self.works.program(built)),
             name=built.build_id,
-            machine=machine,
             digest=built.digest,
             new_warnings=self.works.new_warnings(built, good),
         )

@@ -49,7 +49,7 @@ class Grounds:
     """One component between two commits of one history, our patches on top."""
 
     component: str
-    """`linux` or `nginx`: the output that is built and run."""
+    """`nginx`, `linux` or `linux-image`: the output that is built and run."""
     upstream: str
     """Name of the tracked upstream; '' for a repository by itself."""
     url: str

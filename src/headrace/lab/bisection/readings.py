@@ -11,7 +11,7 @@ from headrace.base.errors import UsageError
 from headrace.base.rng import make_rng
 from headrace.lab.assembly import Lab
 from headrace.lab.errors import MachineError, NotPossibleHereError
-from headrace.lab.ports import MachineSpec
+from headrace.lab.ports import MachineKind, MachineSpec
 from headrace.lab.profiles import LAN, Profile
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.findings import Expectation
@@ -70,9 +70,19 @@ class Reader(Protocol):
         ...
 
 
-def empty_stand(machine: MachineSpec, profiles: dict[str, Profile], clock: Clock) -> NotingStand:
-    """A stand without builds, to ask which checks there are on such a machine."""
-    nobody = Subject(name="", machine=machine)
+def put_in(rest: Subject, component: str, program: Path) -> Subject:
+    """A build of one component on the machine that the rest makes: `nginx`, `linux`, or `linux-image`."""
+    if component == "nginx":
+        return replace(rest, machine=replace(rest.machine, nginx=program))
+    if component == "linux":
+        return replace(rest, machine=replace(rest.machine, kernel=program))
+    is_run = rest.machine.kind is not MachineKind.UML  # there the image is only what ticks are counted in
+    return replace(rest, machine=replace(rest.machine, kernel=program) if is_run else rest.machine, image=program)
+
+
+def empty_stand(rest: Subject, component: str, profiles: dict[str, Profile], clock: Clock) -> NotingStand:
+    """A stand before anything is built, to ask which checks there are on such a machine."""
+    nobody = put_in(rest, component, Path())
     return NotingStand(baseline=nobody, candidate=nobody, folder=Path(), clock=clock, profiles=profiles)
 
 

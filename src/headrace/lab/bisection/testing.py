@@ -20,6 +20,7 @@ from headrace.lab.bisection.grounds import borrow_repository, grounds_of_reposit
 from headrace.lab.bisection.model import Bisection
 from headrace.lab.bisection.readings import empty_stand, find_check
 from headrace.lab.ports import MachineKind, MachineSpec
+from headrace.lab.qualify.stand import Subject
 from headrace.release.config import parse_release_config
 from headrace.upstream.model import CommitId
 from headrace.workshop.adapters.git import Git
@@ -134,7 +135,7 @@ async def find_hidden(
     config = parse_release_config()
     mirror = borrow_repository(hidden.repository, run / "repository.git")
     grounds = grounds_of_repository(mirror, hidden.repository, hidden.good, hidden.bad, component="nginx")
-    rest = MachineSpec(kind=MachineKind.PROCESS)
+    rest = Subject(name="", machine=MachineSpec(kind=MachineKind.PROCESS))
     driver = Driver(
         works=Works(
             mirror=mirror,
@@ -145,7 +146,7 @@ async def find_hidden(
             clock=place.clock,
             watch=lambda progress: None,
         ),
-        check=find_check(check_id, empty_stand(rest, {}, place.clock), config.definitions),
+        check=find_check(check_id, empty_stand(rest, "nginx", {}, place.clock), config.definitions),
         rest=rest,
         run=run,
         machines=run / "machines",
