@@ -131,7 +131,7 @@ class Guest:
         if len(command) > _MOST_COMMAND_BYTES:
             raise MachineError(f"a command of {len(command)} bytes is too long for the guest's console")
         async with self._lock:
-            self._check_running()
+            self._check_not_ended()
             self._asked += 1
             line = f"{self._asked} {base64.b64encode(command.encode()).decode()}\n"
             self._channel.write(line.encode())
@@ -197,17 +197,21 @@ class Guest:
             try:
                 number, code, output = await asyncio.wait_for(self._answers.get(), min(0.5, max(0.01, left_s)))
             except TimeoutError:
-                self._check_running()
+                self._check_not_ended()
                 if left_s <= 0:
-                    raise MachineError(f"the guest did not answer a command in {timeout_s:g} s") from None
+                    why = self.condition().reason
+                    raise MachineError(
+                        f"the guest did not answer a command in {timeout_s:g} s{why and f' ({why})'}"
+                    ) from None
                 continue
             if number == self._asked:  # an earlier command, given up, may still answer
                 return Ran(exit_code=code, output=output.decode(errors="replace"))
 
-    def _check_running(self) -> None:
+    def _check_not_ended(self) -> None:
+        """A silent guest may only be slow: whether it answers is what tells."""
         condition = self.condition()
-        if condition.state is not MachineState.RUNNING:
-            raise MachineError(f"the guest is {condition.state}: {condition.reason}")
+        if condition.state is MachineState.ENDED:
+            raise MachineError(f"the guest ended: {condition.reason}")
 
     def _end(self) -> str:
         return f"its kernel ended with code {self._process.returncode}"

@@ -109,10 +109,9 @@ async def _with_last_words(stand: Stand, lab: Lab, finding: Finding) -> Finding:
             lines = (await lab.machine.run(_LOG, timeout_s=10.0)).output.splitlines()
         except MachineError as error:
             problems = (str(error),)
-    condition = lab.machine.condition()
-    if condition.state is not MachineState.RUNNING:
+    if lab.machine.condition().state is MachineState.ENDED:  # whether a silent one hangs, its answer told
         await stand.clock.sleep(_LAST_WORDS_S)
-        problems = (f"the machine {condition.state}: {lab.machine.condition().reason}",)
+        problems = (f"the machine ended: {lab.machine.condition().reason}",)
     faults = distinct([*find_faults(lab.machine.console()), *find_faults(lines)])
     new = [problem for problem in problems if problem not in finding.problems]
     return replace(finding, problems=(*new, *finding.problems), faults=faults)
