@@ -109,7 +109,9 @@ def _watching(as_json: bool) -> "Iterator[Callable[[Step], None]]":
 
         def watch(step: "Step") -> None:
             for result in step.results:
-                if result.check_id not in shown and result.reason.value not in _RUNNING:
+                # A console that is clean so far is no result before the level is over.
+                is_early = bool(step.what) and result.level is step.level and result.check_id.endswith(".console")
+                if result.check_id not in shown and result.reason.value not in _RUNNING and not is_early:
                     shown.add(result.check_id)
                     live.console.print(f"{result.verdict.value:13}{result.check_id}  {plain(result.summary)[:100]}")
             bar.update(task, description=f"level {int(step.level)} {step.level.name.lower()}: {step.what}")
