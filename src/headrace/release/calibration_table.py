@@ -21,7 +21,7 @@ def calibration_rows(calibration: Calibration, definitions: Sequence[CheckDefini
 def say_rate(rate: Rate, what: str) -> str:
     """'0 of 20 qualifications (95 % interval: 0.0 to 16.8 %)'."""
     if not rate.runs:
-        return f"none of {what} came to its end, so this is not known"
+        return f"{what}: none came to its end yet"
     return f"{rate.hits} of {rate.runs} {what} (95 % interval: {100 * rate.low:.1f} to {100 * rate.high:.1f} %)"
 
 
