@@ -1,7 +1,8 @@
 """Writes the shell script that shows a regression without Headrace: clone, build, serve, ask. Pure.
 
 `sh reproduce.sh REVISION` builds that commit of plain upstream and ends with 0 (good) or 1 (bad), as `git bisect run`
-wants it. What it asks is of the same kind as the check, with common tools (curl, valgrind); its figures are its own.
+wants it; where a cost is what regressed, it prints the cost. What it asks is of the same kind as the check, with common
+tools (curl, valgrind); its figures are its own.
 A kernel is booted as User-Mode Linux on this machine's own files, and the same is done within it.
 """
 
@@ -15,8 +16,8 @@ from headrace.upstream.recipe import Recipe, expand, fill
 _HEAD = """#!/bin/sh
 # {title}
 #
-#   sh reproduce.sh {bad}   # bad: ends with 1
-#   sh reproduce.sh {good}   # good: ends with 0
+#   sh reproduce.sh {bad}   # {on_bad}
+#   sh reproduce.sh {good}   # {on_good}
 #
 # Clones into ./source, builds there, needs: {packages} {tools}
 set -eu
@@ -92,7 +93,7 @@ if grep -E 'Kernel panic|BUG:|WARNING:|Oops' "$here/console"; then echo 1 > "$he
 _LAST = """
 found=$(cat "$here/bad" 2>/dev/null || echo 1)
 rm -rf "$here"
-echo "$revision: $([ "$found" = 0 ] && echo good || echo bad)"
+echo "$revision: $([ "$found" = 0 ] && echo {good} || echo bad)"
 exit "$found"
 """
 
@@ -173,7 +174,7 @@ count() {
     awk '/^(totals|summary):/ {print $2; exit}' "$here/out"
 }
 few=$(count 100) many=$(count 600)
-echo "instructions per request: $(((many - few) / 500)); compare the two commits, the change is what regressed"
+echo "instructions per request: $(((many - few) / 500))"
 "$nginx" -p "$here" -c "$here/nginx.conf"; sleep 1; master=$(cat "$here/run/nginx.pid")
 """
 _COSTS = """
@@ -183,7 +184,6 @@ for turn in $(seq 40); do curl -s -r 0-99999 -o /dev/null "$base/8400857?[1-200]
 echo "CPU per GB: $((($(ticks) - before) * 1000 / $(getconf CLK_TCK) * 1000 / 800)) ms"
 curl -s -o /dev/null -w '%{time_starttransfer}\\n' "$base/1024?[1-2000]" | sort -n |
     awk '{all[NR] = $1} END {print "first byte, median and 99 %:", all[int(NR / 2)], all[int(NR * 0.99)]}'
-echo "compare the two commits, the change is what regressed"
 """
 
 _ASKED = (
@@ -221,12 +221,16 @@ def reproduction_script(shown: Shown, recipe: Recipe) -> str:
     """The script."""
     component = shown.component
     asked = next(text for beginning, text in _ASKED if shown.check_id.startswith(beginning))
+    is_measured = shown.check_id.startswith("performance.")
     tools = ["git", "curl", "openssl", *(["valgrind"] if "valgrind" in asked else [])]
     tools += ["nginx", "iproute2"] if component == "linux" else []
+    last = _LAST.replace("{good}", "measured" if is_measured else "good")
     head = _HEAD.format(
         title=" ".join(shown.title.split()),
         good=shown.good,
         bad=shown.bad,
+        on_bad="prints what it costs" if is_measured else "bad: ends with 1",
+        on_good="likewise; compare the two" if is_measured else "good: ends with 0",
         url=shlex.quote(shown.url),
         packages=recipe.toolchain.packages,
         tools=" ".join(tools),
@@ -237,7 +241,15 @@ def reproduction_script(shown: Shown, recipe: Recipe) -> str:
         words = netem_words(shown.profile.down) if shown.profile else []
         netem = f"tc qdisc add dev lo root {' '.join(words)}\n" if words else ""
         run = _RUN_LINUX.format(output=output, netem=netem)
-    return head + _build(recipe) + _SERVE + asked.lstrip("\n") + _END.lstrip("\n") + run + _LAST
+    return (
+        head
+        + _build(recipe)
+        + _SERVE
+        + asked.lstrip("\n")
+        + _END.lstrip("\n")
+        + run
+        + _LAST.replace("{good}", "measured" if is_measured else "good")
+    )
 
 
 def _build(recipe: Recipe) -> str:

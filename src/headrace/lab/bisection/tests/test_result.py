@@ -27,10 +27,8 @@ RECIPE: Recipe = parse_recipe(
 )
 
 
-def commit(
-    name: CommitId, parent: CommitId, subject: str, *, kind: Kind = Kind.UPSTREAM, doubt: str = ""
-) -> SearchedCommit:
-    return SearchedCommit(commit=name, parents=(parent,), subject=subject, author="Up <u@p>", kind=kind, doubt=doubt)
+def commit(name: CommitId, parent: CommitId, subject: str, kind: Kind = Kind.UPSTREAM) -> SearchedCommit:
+    return SearchedCommit(commit=name, parents=(parent,), subject=subject, author="Up <u@p>", kind=kind)
 
 
 GROUNDS = Grounds(
