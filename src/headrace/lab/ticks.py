@@ -13,6 +13,7 @@ import asyncio
 import ipaddress
 import re
 import shutil
+from asyncio.subprocess import STDOUT
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,7 @@ from headrace.lab.machines.guest_server import START_NGINX, add_content, add_ser
 from headrace.lab.machines.qemu import QEMU, base_command
 from headrace.lab.ports import MachineKind, MachineSpec
 from headrace.lab.serving import MACHINE_ADDRESS, PORT
+from headrace.origin.adapters.children import child
 
 _MEMORY_MIB = 256
 _RUN_TIMEOUT_S = 600.0
@@ -78,9 +80,7 @@ async def count_ticks(
     initrd = folder / "initrd"
     await asyncio.to_thread(write_root, initrd, image, QEMU, memory_mib=_MEMORY_MIB)
     argv = [*base_command(kernel, initrd, _MEMORY_MIB, _APPEND), *_ICOUNT]
-    ran = await run_command(argv, timeout_s=_RUN_TIMEOUT_S)
-    (folder / "console.log").write_text(ran.output, encoding="utf-8")
-    return read_ticks(ran.output, shapes)
+    return read_ticks(await _run(argv, folder / "console.log"), shapes)
 
 
 def read_ticks(console: str, shapes: Sequence[tuple[Shape, int]] = SHAPES) -> dict[str, float]:
@@ -101,6 +101,22 @@ def read_ticks(console: str, shapes: Sequence[tuple[Shape, int]] = SHAPES) -> di
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+
+async def _run(argv: Sequence[str], console: Path) -> str:
+    """Run a guest to its end; what its console said. It ends with this process at the latest."""
+    with console.open("wb") as log:
+        async with child(argv[0], tuple(argv[1:]), out=log.fileno(), err=STDOUT) as process:
+            try:
+                await asyncio.wait_for(process.wait(), _RUN_TIMEOUT_S)
+            except TimeoutError:
+                said = reason_in(await asyncio.to_thread(_lines, console))
+                raise MachineError(f"the kernel hangs: no end of the count in {_RUN_TIMEOUT_S:g} s{said}") from None
+    return "\n".join(await asyncio.to_thread(_lines, console))
+
+
+def _lines(console: Path) -> list[str]:
+    return console.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _setup(shapes: Sequence[tuple[Shape, int]]) -> str:
