@@ -43,6 +43,7 @@ def _qualify(
         str,
         typer.Option("--networks", help="Of level 2: names by commas, all, none; all that are possible."),
     ] = "",
+    profiles: Annotated[Path | None, typer.Option(help="TOML file with networks of your own.")] = None,
     folder: ReleaseFolder = DEFAULT_FOLDER,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +66,7 @@ def _qualify(
     with alone(run) as machines:
         if anew:
             (run / "qualification.json").unlink(missing_ok=True)
-        stand, left_out = make_stand(workshop, *pair, machines, networks=networks)
+        stand, left_out = make_stand(workshop, *pair, machines, networks=networks, profiles=profiles)
         suites = make_suites(workshop, pair[0], config.suites, log_folder=run / "suites", scratch=machines)
         stand = replace(stand, suites=suites)
         with _watching(as_json) as watch:

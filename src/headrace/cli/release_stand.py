@@ -62,12 +62,14 @@ def make_stand(
     *,
     components: Sequence[str] = (),
     networks: str = "",
+    profiles: Path | None = None,
 ) -> "tuple[Stand, tuple[str, ...]]":
     """Two builds on machines of the lab; and the networks that are not tried, with the reason.
 
     Args:
         components: use only these of the baseline's; all for none.
         networks: names by commas, `all`, `none`; '' for all that this machine can make.
+        profiles: a file with networks of the user's own.
 
     Raises:
         UsageError: the two cannot be compared, or there is no such component or network.
@@ -80,12 +82,14 @@ def make_stand(
     if subject.machine.kind is not other.machine.kind:
         raise UsageError("only one of the two has a kernel: compare candidates that both have one, or both none")
     may_be_road = subject.machine.kind is MachineKind.UML
-    profiles, left_out = choose_networks(networks, subject.machine.kernel if may_be_road else None)
-    stand = Stand(candidate=subject, baseline=other, folder=machines, clock=workshop.clock, profiles=profiles)
+    chosen, left_out = choose_networks(networks, subject.machine.kernel if may_be_road else None, profiles)
+    stand = Stand(candidate=subject, baseline=other, folder=machines, clock=workshop.clock, profiles=chosen)
     return stand, left_out
 
 
-def choose_networks(text: str, kernel: Path | None) -> "tuple[dict[str, Profile], tuple[str, ...]]":
+def choose_networks(
+    text: str, kernel: Path | None, own: Path | None = None
+) -> "tuple[dict[str, Profile], tuple[str, ...]]":
     """Networks of level 2 by name, and a line for each that is left out.
 
     Raises:
@@ -96,7 +100,7 @@ def choose_networks(text: str, kernel: Path | None) -> "tuple[dict[str, Profile]
     from headrace.lab.machines.road import find_road_kernel
     from headrace.lab.profiles import choose_profile, read_profiles
 
-    known = {name: profile for name, profile in read_profiles().items() if not profile.is_plain}
+    known = {name: profile for name, profile in read_profiles(own).items() if not profile.is_plain}
     if text == "none":
         return {}, tuple(f"impairment.network.{name}: switched off by --networks none" for name in known)
     names = list(known) if text in {"", "all"} else [name.strip() for name in text.split(",") if name.strip()]
