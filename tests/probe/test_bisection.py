@@ -29,7 +29,7 @@ from headrace.workshop.testing_nginx import RELEASE, SETTINGS, fetch_nginx
 REPO = Path(__file__).parents[2]
 CORPUS = REPO / "corpus/nginx"
 CHECK = "function.bytes"
-pytestmark = pytest.mark.timeout(600)  # the first run on a machine compiles nginx several times
+pytestmark = pytest.mark.timeout(1200)  # the first run on a machine compiles nginx several times
 
 
 @dataclass(frozen=True, kw_only=True)

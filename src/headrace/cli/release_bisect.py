@@ -313,7 +313,9 @@ def _print_step(done: "StepDone", number: int) -> None:
     outcome = Text(f"{done.outcome:13}", style=_STYLES.get(done.outcome, "yellow"))
     took = show_duration(done.build_s + done.run_s)
     head = f"{number:3}  {done.step.kind.value:11}{done.step.commit_id[:12]}  "
-    text = Text.assemble(head, outcome, f"{done.bits_left:4.1f} bits  {took:>6}  ", plain(done.what)[:100])
+    text = Text.assemble(
+        head, outcome, f"{done.bits_left:4.1f} bits  {took:>6}  ", plain(done.what.split("\n")[0])[:100]
+    )
     err.print(text, soft_wrap=True)
 
 

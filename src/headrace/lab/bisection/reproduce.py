@@ -241,15 +241,7 @@ def reproduction_script(shown: Shown, recipe: Recipe) -> str:
         words = netem_words(shown.profile.down) if shown.profile else []
         netem = f"tc qdisc add dev lo root {' '.join(words)}\n" if words else ""
         run = _RUN_LINUX.format(output=output, netem=netem)
-    return (
-        head
-        + _build(recipe)
-        + _SERVE
-        + asked.lstrip("\n")
-        + _END.lstrip("\n")
-        + run
-        + _LAST.replace("{good}", "measured" if is_measured else "good")
-    )
+    return head + _build(recipe) + _SERVE + asked.lstrip("\n") + _END.lstrip("\n") + run + last
 
 
 def _build(recipe: Recipe) -> str:
