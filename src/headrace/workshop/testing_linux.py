@@ -6,6 +6,7 @@ runs, and kept where the machine keeps `~/.cache`.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -46,8 +47,11 @@ store_limit = "400MiB"
 ccache_limit = "300MiB"
 work_trees = 1
 """
-_DRIVERS = {"base", "char", "clk", "clocksource", "irqchip", "net", "of", "ptp", "tty"}
-_FILE_SYSTEMS = {"debugfs", "devpts", "exportfs", "hostfs", "iomap", "kernfs", "notify", "proc", "ramfs", "sysfs"}
+_DRIVERS = {"base", "block", "char", "clk", "clocksource", "irqchip", "net", "of", "ptp", "tty"}
+_FILE_SYSTEMS = {
+    "debugfs", "devpts", "exportfs", "ext4", "hostfs", "iomap", "jbd2", "kernfs", "nls", "notify", "proc", "quota", "ramfs",
+    "sysfs",
+}  # fmt: skip
 _TOOLS_LEFT_OUT = {"bpf", "perf", "power", "testing"}
 _ABOUT_BUILDING = ("Kconfig", "Makefile", "Kbuild")
 
@@ -158,7 +162,8 @@ def _fetch() -> Path:
 
 def _unpacked(tarball: Path) -> Path:
     """What of the tarball this kernel is built from, beside it: a fifth of the files, and of the room."""
-    folder = CACHE / "tests-kernel-source" / tarball.name.removesuffix(".orig.tar.xz")
+    chosen = hashlib.sha256(repr([sorted(_DRIVERS), sorted(_FILE_SYSTEMS)]).encode()).hexdigest()[:8]
+    folder = CACHE / "tests-kernel-source" / f"{tarball.name.removesuffix('.orig.tar.xz')}-{chosen}"
     if not folder.is_dir():
         half = folder.with_name(f"{folder.name}.half")
         shutil.rmtree(half, ignore_errors=True)
