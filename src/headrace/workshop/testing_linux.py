@@ -49,8 +49,8 @@ work_trees = 1
 """
 _DRIVERS = {"base", "block", "char", "clk", "clocksource", "irqchip", "net", "of", "ptp", "tty"}
 _FILE_SYSTEMS = {
-    "debugfs", "devpts", "exportfs", "ext4", "hostfs", "iomap", "jbd2", "kernfs", "nls", "notify", "proc", "quota", "ramfs",
-    "sysfs",
+    "debugfs", "devpts", "exportfs", "ext4", "hostfs", "iomap", "jbd2", "kernfs", "nls", "notify", "proc", "quota",
+    "ramfs", "sysfs",
 }  # fmt: skip
 _TOOLS_LEFT_OUT = {"bpf", "perf", "power", "testing"}
 _ABOUT_BUILDING = ("Kconfig", "Makefile", "Kbuild")
