@@ -39,6 +39,7 @@ for to in console console tty0; do
 done
 for to in ttyS0 ttyS0 ttyS0 tty3 tty3 tty3; do
   (while on; do dd if=/run/lines of=/dev/$to bs=990000 count=1; usleep 10000; done) &
+  (while on; do dd if=/run/lines of=/dev/$to bs=2000 count=400; usleep 1000; done) &
 done
 for to in tty3 tty4 ttyS1 tty0; do
   (while on; do (stty -echo; stty echo; echo "$to opened") <>/dev/$to >&0; usleep 2000; done) &
