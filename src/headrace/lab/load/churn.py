@@ -1,7 +1,7 @@
 """Churn: an exact number of connections that come and go, many of them in mid-transfer, from the client's place.
 
 By number and not by time, so that both builds of a pair do the same work, and a leak shows as the same growth on a slow
-machine as on a quick one. Decision record 0018 says why this client is our own.
+machine as on a quick one. Decision record 0014 says why this client is our own.
 """
 
 import sys
