@@ -135,13 +135,13 @@ def test_candidates(store: BuildStore, tmp_path: Path) -> None:
 
 
 def test_a_users_recipe_wins(tmp_path: Path) -> None:
-    assert recipe_names(tmp_path / "none") == ("linux", "nginx")
+    assert recipe_names(tmp_path / "none") == ("linux", "linux-image", "nginx")
     shipped = find_recipe("nginx", tmp_path)
     (tmp_path / "nginx.toml").write_text(
         'about = "mine"\n[build]\ncommands=[["make"]]\n[outputs]\nnginx="x"\n[toolchain]\ncommands=[["cc"]]\n'
     )
     assert (find_recipe("nginx", tmp_path).about, shipped.about != "mine") == ("mine", True)
-    assert recipe_names(tmp_path) == ("linux", "nginx")
+    assert recipe_names(tmp_path) == ("linux", "linux-image", "nginx")
 
 
 RECIPE = """

@@ -186,8 +186,11 @@ async def test_plans_and_desired_states_follow_titles_and_room(tmp_path):
         network.appliances[1].disk_bytes = 20_000
         await network.until(lambda: len(network.healthy()) == 2, most_s=10)
         await network.until(lambda: network.store.appliance("a-2").plan.count == 2, most_s=3)
-        sources = network.store.appliance("a-2").desired.sources
-        assert [source.appliance_id for source in sources] == ["a-1", None]
+
+        def sources() -> list[str | None]:
+            return [source.appliance_id for source in network.store.appliance("a-2").desired.sources]
+
+        await network.until(lambda: sources() == ["a-1", None], most_s=3)
         publish(network.store, make_title("sequel", 6_000))
         await network.until(lambda: network.store.appliance("a-1").plan.count == 4, most_s=3)
         await network.until(lambda: network.store.appliance("a-2").plan.version == 2, most_s=3)
