@@ -110,8 +110,8 @@ async function start({ startS = 0, isAgain = false } = {}) {
     showMessage("");
     engine = play({ video, url, startS, report: reporter(record), cmcd: chosen.cmcd, titleId: chosen.title, sessionId: crypto.randomUUID?.() ?? `${Date.now()}`, bufferGoalS: chosen.bufferGoalS });
   } catch (error) {
-    showMessage(`The player could not start: ${error.message}`);
     record.failed({ text: error.message, isFatal: true });
+    restartAfterFailure(`the player could not start: ${error.message}`);
   }
 }
 
