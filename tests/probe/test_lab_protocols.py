@@ -18,8 +18,8 @@ from headrace.lab.assembly import LabSetup, open_lab
 from headrace.lab.content import KnownFile
 from headrace.lab.load import bad_requests
 from headrace.lab.load.checking import part, whole
-from headrace.lab.load.http1 import Gone
 from headrace.lab.load.http2 import LARGE_WINDOW, Http2Connection, connect
+from headrace.lab.load.link import Gone
 from headrace.lab.load.model import LoadPlan
 from headrace.lab.load.run import BAD_REQUESTS, HTTP2, plan_for, run_load
 from headrace.lab.load.tally import Tally

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from headrace.base.clock import SystemClock
 from headrace.lab.content import KnownFile
 from headrace.lab.load.checking import Ask, part
-from headrace.lab.load.http1 import Gone, connect
+from headrace.lab.load.http1 import connect
+from headrace.lab.load.link import Gone
 from headrace.lab.load.model import LoadPlan, LoadReport
 from headrace.lab.load.tally import Tally
 from headrace.wire.codec import decode, encode

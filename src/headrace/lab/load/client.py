@@ -5,13 +5,13 @@ report a line and second; the last line is the result.
 """
 
 import asyncio
-import ssl
 import sys
 from contextlib import suppress
 
 from headrace.base.clock import SystemClock
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
+from headrace.lab.load.link import lab_tls
 from headrace.lab.load.model import LoadPlan, LoadReport
 from headrace.lab.load.players import Stage, play, sweep, sweep_asks
 from headrace.lab.load.tally import Tally
@@ -53,16 +53,9 @@ def _stage(plan: LoadPlan, tally: Tally, clock: SystemClock) -> Stage:
         plan=plan,
         tally=tally,
         clock=clock,
-        tls=_tls() if plan.is_tls else None,
+        tls=lab_tls() if plan.is_tls else None,
         until_s=clock.monotonic_s() + plan.seconds,
     )
-
-
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the certificate is the lab's own; what is checked here is every byte
-    return context
 
 
 async def _tell(tally: Tally, began_s: float, clock: SystemClock) -> None:

@@ -3,30 +3,21 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from headrace.base.clock import Clock
 from headrace.lab.load.checking import Ask, bytes_fault, head_fault, multipart_fault
+from headrace.lab.load.link import Gone, Streams, in_time, open_streams
 from headrace.lab.load.tally import Tally
 
-_T = TypeVar("_T")
-
 _CHUNK_BYTES = 256 * 1024
-_MOST_HEAD_BYTES = 64 * 1024
 _MOST_MULTIPART_BYTES = 64 << 20
-
-
-class Gone(Exception):
-    """The connection cannot be used any more; what happened is in the tally."""
 
 
 class Connection:
     """Use `connect`. Everything seen goes into the tally; Gone says that it is over."""
 
-    def __init__(
-        self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], tally: Tally, *, stall_s: float, clock: Clock
-    ) -> None:
+    def __init__(self, streams: Streams, tally: Tally, *, stall_s: float, clock: Clock) -> None:
         self._reader, self._writer = streams
         self._tally = tally
         self._stall_s = stall_s
@@ -37,7 +28,7 @@ class Connection:
         """Send requests in one write."""
         self._writer.write(b"".join(_request(ask) for ask in asks))
         self._sent_s = self._clock.monotonic_s()
-        await self._in_time(self._writer.drain())
+        await in_time(self._writer.drain(), self._tally, stall_s=self._stall_s)
 
     async def receive(self, ask: Ask, behaviour: str, *, most_bytes: int | None = None, pace_bps: float = 0.0) -> None:
         """Read the answer to `ask`, the oldest request not answered yet.
@@ -98,7 +89,8 @@ class Connection:
 
     async def _head(self) -> tuple[int, dict[str, str]]:
         try:
-            text = (await self._in_time(self._reader.readuntil(b"\r\n\r\n"))).decode("latin-1")
+            head = await in_time(self._reader.readuntil(b"\r\n\r\n"), self._tally, stall_s=self._stall_s)
+            text = head.decode("latin-1")
             status_line, *lines = text.split("\r\n")
             pairs = (line.partition(":") for line in lines if line)
             return int(status_line.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
@@ -107,7 +99,7 @@ class Connection:
             raise Gone from None
 
     async def _some(self, most: int) -> bytes:
-        got = await self._in_time(self._reader.read(most))
+        got = await in_time(self._reader.read(most), self._tally, stall_s=self._stall_s)
         if not got:
             self._tally.failure("the server ended the connection in the middle of an answer")
             raise Gone
@@ -120,16 +112,6 @@ class Connection:
             parts += await self._some(length - len(parts))
         return bytes(parts)
 
-    async def _in_time(self, work: Awaitable[_T]) -> _T:
-        try:
-            return await asyncio.wait_for(work, self._stall_s)
-        except TimeoutError:
-            self._tally.stalled += 1
-            raise Gone from None
-        except (OSError, ssl.SSLError) as error:
-            self._tally.failure(type(error).__name__)
-            raise Gone from None
-
 
 async def connect(
     address: str, port: int, tls: ssl.SSLContext | None, tally: Tally, *, stall_s: float, clock: Clock
@@ -139,15 +121,7 @@ async def connect(
     Raises:
         Gone: refused, or not open in `stall_s` seconds.
     """
-    opening = asyncio.open_connection(address, port, ssl=tls, limit=_MOST_HEAD_BYTES * 4)
-    try:
-        streams = await asyncio.wait_for(opening, stall_s)
-    except TimeoutError:
-        tally.stalled += 1
-        raise Gone from None
-    except (OSError, ssl.SSLError) as error:
-        tally.failure(f"connect: {type(error).__name__}")
-        raise Gone from None
+    streams = await open_streams(address, port, tls, tally, stall_s=stall_s)
     return Connection(streams, tally, stall_s=stall_s, clock=clock)
 
 

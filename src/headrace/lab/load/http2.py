@@ -6,9 +6,8 @@ Everything seen goes into the tally, as for HTTP/1.1 (http1.py). Knows nothing o
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -26,10 +25,8 @@ from h2.settings import SettingCodes
 
 from headrace.base.clock import Clock
 from headrace.lab.load.checking import Ask, bytes_fault, head_fault, multipart_fault
-from headrace.lab.load.http1 import Gone
+from headrace.lab.load.link import Gone, Streams, in_time, lab_tls, open_streams
 from headrace.lab.load.tally import Tally
-
-_T = TypeVar("_T")
 
 LARGE_WINDOW = 1 << 20
 _CHUNK_BYTES = 256 * 1024
@@ -65,9 +62,7 @@ class _Stream:
 class Http2Connection:
     """Use `connect`. Gone says that it is over."""
 
-    def __init__(
-        self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter], tally: Tally, *, stall_s: float, clock: Clock
-    ) -> None:
+    def __init__(self, streams: Streams, tally: Tally, *, stall_s: float, clock: Clock) -> None:
         self._reader, self._writer = streams
         self._tally, self._stall_s, self._clock = tally, stall_s, clock
         self._link = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -126,7 +121,7 @@ class Http2Connection:
 
     async def read_some(self) -> None:
         """Read what comes next, and answer what has to be answered."""
-        got = await self._in_time(self._reader.read(_CHUNK_BYTES))
+        got = await in_time(self._reader.read(_CHUNK_BYTES), self._tally, stall_s=self._stall_s)
         if not got:
             self._fail("the server ended the connection in the middle of an answer")
         try:
@@ -201,17 +196,7 @@ class Http2Connection:
 
     async def _send(self) -> None:
         self._writer.write(self._link.data_to_send())
-        await self._in_time(self._writer.drain())
-
-    async def _in_time(self, work: Awaitable[_T]) -> _T:
-        try:
-            return await asyncio.wait_for(work, self._stall_s)
-        except TimeoutError:
-            self._tally.stalled += 1
-            raise Gone from None
-        except (OSError, ssl.SSLError) as error:
-            self._tally.failure(type(error).__name__)
-            raise Gone from None
+        await in_time(self._writer.drain(), self._tally, stall_s=self._stall_s)
 
 
 async def connect(
@@ -222,18 +207,7 @@ async def connect(
     Raises:
         Gone: refused, not HTTP/2, or not open in `stall_s` seconds.
     """
-    tls = ssl.create_default_context()
-    tls.check_hostname = False
-    tls.verify_mode = ssl.CERT_NONE  # the certificate is the lab's own; what is checked here is every byte
-    tls.set_alpn_protocols(["h2"])
-    try:
-        streams = await asyncio.wait_for(asyncio.open_connection(address, port, ssl=tls), stall_s)
-    except TimeoutError:
-        tally.stalled += 1
-        raise Gone from None
-    except (OSError, ssl.SSLError) as error:
-        tally.failure(f"connect: {type(error).__name__}")
-        raise Gone from None
+    streams = await open_streams(address, port, lab_tls("h2"), tally, stall_s=stall_s)
     connection = Http2Connection(streams, tally, stall_s=stall_s, clock=clock)
     if streams[1].get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
         tally.failure("the server does not offer HTTP/2")

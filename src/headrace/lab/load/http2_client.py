@@ -14,8 +14,8 @@ from headrace.base.clock import Clock, SystemClock
 from headrace.base.rng import Rng, make_rng
 from headrace.lab.content import LARGE_PAGE_BYTES, KnownFile, border_ranges
 from headrace.lab.load.checking import Ask, conditions, open_ranges, part, whole
-from headrace.lab.load.http1 import Gone
 from headrace.lab.load.http2 import LARGE_WINDOW, Http2Connection, Priority, connect
+from headrace.lab.load.link import Gone
 from headrace.lab.load.model import LoadPlan, LoadReport
 from headrace.lab.load.tally import Tally
 from headrace.wire.codec import decode, encode

@@ -9,7 +9,8 @@ from headrace.base.clock import Clock
 from headrace.base.rng import Rng
 from headrace.lab.content import border_ranges, remainder_ranges
 from headrace.lab.load.checking import Ask, conditions, open_ranges, part, whole
-from headrace.lab.load.http1 import Connection, Gone, connect
+from headrace.lab.load.http1 import Connection, connect
+from headrace.lab.load.link import Gone
 from headrace.lab.load.model import Behaviour, LoadPlan
 from headrace.lab.load.tally import Tally
 from headrace.lab.load.unread import ShortAnswerError, drain_once, draw_drain, draw_reset, reset_once
