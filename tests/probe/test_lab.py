@@ -54,6 +54,15 @@ async def test_every_byte_is_right_clear_and_over_tls(tmp_path: Path) -> None:
         assert lab.machine.condition().state is MachineState.RUNNING
 
 
+async def test_two_labs_below_a_long_path_do_not_meet(tmp_path: Path) -> None:
+    # Too long for the path of a socket: each nginx names its own from its own folder.
+    long = tmp_path / ("x" * 120)
+    async with open_lab(PROCESS, long / "one", CLOCK) as one, open_lab(PROCESS, long / "two", CLOCK) as two:
+        for lab, name in ((one, "one"), (two, "two")):
+            assert lab.machine.condition().state is MachineState.RUNNING
+            assert (long / name / "machine/run/own.sock").is_socket()
+
+
 async def test_volume_by_http2_over_tls(tmp_path: Path) -> None:
     async with open_lab(PROCESS, tmp_path / "lab", CLOCK) as lab:
         path = next(file.path for file in PROCESS.content if file.size_bytes == 100_000)

@@ -17,7 +17,7 @@ from headrace.base.units import show_duration
 from headrace.cli.console import AsJson, err, out, plain
 from headrace.cli.release import DEFAULT_FOLDER, ReleaseFolder
 from headrace.cli.release_builds import Workshop
-from headrace.cli.release_stand import alone, choose_networks, make_stand, release_config, runs_folder
+from headrace.cli.release_stand import alone, choose_networks, make_stand, qualifications, release_config, runs_folder
 
 if TYPE_CHECKING:
     from headrace.lab.bisection.driver import Doing, Driver
@@ -251,11 +251,9 @@ def _choose_component(bad: "Candidate", good: "Candidate", name: str) -> "tuple[
 
 def _last_baseline(workshop: Workshop, candidate: "Candidate", check: str) -> str:
     """The baseline of the last qualification of this candidate, rather one that this check failed in."""
-    from headrace.lab.qualify.record import load
     from headrace.release.model import Verdict
 
-    found = [load(path.parent) for path in runs_folder(workshop).glob(f"{candidate.candidate_id}-*/qualification.json")]
-    records = sorted((one for one in found if one is not None), key=lambda one: one.started_s)
+    records = [record for record, _ in qualifications(workshop, candidate.candidate_id)]
     failed = [
         one
         for one in records

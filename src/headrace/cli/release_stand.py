@@ -1,4 +1,4 @@
-"""What `release qualify` and `release calibrate` share: settings, builds as machines of the lab, networks, one run at a
+"""What the commands of `release` that run in the lab share: settings, machines made of builds, networks, one run at a
 time."""
 
 import shutil
@@ -13,6 +13,7 @@ from headrace.cli.release_builds import Workshop
 
 if TYPE_CHECKING:
     from headrace.lab.profiles import Profile
+    from headrace.lab.qualify.record import Qualification
     from headrace.lab.qualify.stand import Stand, Subject
     from headrace.release.config import ReleaseConfig
     from headrace.upstream.candidate import Candidate
@@ -31,6 +32,15 @@ def release_config(workshop: Workshop) -> "ReleaseConfig":
 def runs_folder(workshop: Workshop) -> Path:
     """Where qualifications and calibrations are kept."""
     return workshop.folder / "runs"
+
+
+def qualifications(workshop: Workshop, candidate: str) -> "list[tuple[Qualification, Path]]":
+    """Every qualification of a candidate with its folder, the oldest first. Raises LabError: a record is damaged."""
+    from headrace.lab.qualify.record import FILE_NAME, load
+
+    folders = [path.parent for path in runs_folder(workshop).glob(f"{candidate}-*/{FILE_NAME}")]
+    found = [(record, folder) for folder in folders if (record := load(folder)) is not None]
+    return sorted(found, key=lambda pair: pair[0].started_s)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from headrace.cli.console import AsJson, out
 from headrace.cli.release import DEFAULT_FOLDER, ReleaseFolder
 from headrace.cli.release_builds import Workshop
-from headrace.cli.release_stand import runs_folder
+from headrace.cli.release_stand import qualifications
 
 if TYPE_CHECKING:
     from headrace.workshop.where import Asked, Holding
@@ -68,17 +68,13 @@ def _where(
 
 def _evidence(workshop: Workshop, candidate: str) -> _Evidence:
     """The last qualification of a candidate."""
-    from headrace.lab.qualify.record import life_of, load
+    from headrace.lab.qualify.record import life_of
     from headrace.release.model import Verdict
 
-    records = [
-        (record, path.parent)
-        for path in runs_folder(workshop).glob(f"{candidate}-*/qualification.json")
-        if (record := load(path.parent)) is not None
-    ]
+    records = qualifications(workshop, candidate)
     if not records:
         return _Evidence(state="not-qualified")
-    record, run = max(records, key=lambda pair: pair[0].started_s)
+    record, run = records[-1]
     levels = [result.level for result in record.results]
     dossier = run / "dossier.html"
     return _Evidence(

@@ -87,7 +87,7 @@ async def _run(valgrind: Path, nginx: Path, folder: Path, clock: Clock, shape: S
         await links.address(cell, SPACE, "lo", MACHINE_ADDRESS)
         log = folder / "valgrind.log"
         with log.open("wb") as output:
-            server = await cell.start(SPACE, argv, stdout=output.fileno())
+            server = await cell.start(SPACE, argv, folder=folders.run, stdout=output.fileno())
         await _until_started(server, Path(folders.run) / "nginx.pid", log, clock)
         await _ask(cell, shape, requests)
         await _end(cell, server, Path(folders.run) / "nginx.pid")

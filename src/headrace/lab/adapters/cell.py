@@ -65,11 +65,19 @@ class Cell:
         return await run_command(self.doors[space].enter(argv), text=text, timeout_s=timeout_s)
 
     async def start(
-        self, space: str, argv: Sequence[str], *, stdout: int = DEVNULL, pass_fds: tuple[int, ...] = ()
+        self,
+        space: str,
+        argv: Sequence[str],
+        *,
+        folder: Path | str = "/",
+        stdout: int = DEVNULL,
+        pass_fds: tuple[int, ...] = (),
     ) -> Process:
-        """Start a command inside `space`; it ends with the cell at the latest. Errors go where the output goes."""
+        """Start a command inside `space`, in `folder`; it ends with the cell at the latest. Errors go where the output
+        goes.
+        """
         return await asyncio.create_subprocess_exec(
-            *self.doors[space].enter(argv),
+            *self.doors[space].enter(["/usr/bin/env", "-C", str(folder), *argv]),
             stdin=DEVNULL,
             stdout=stdout,
             stderr=STDOUT,

@@ -98,7 +98,7 @@ async def start_process_machine(spec: MachineSpec, place: Place, content: tuple[
     run = Path(folders.run)
     argv = [str(program), "-p", f"{run}/", "-c", str(conf), "-e", str(run / "error.log"), "-g", "daemon off;"]
     with (run / "output.log").open("wb") as output:
-        server = await place.cell.start(place.space, argv, stdout=output.fileno())
+        server = await place.cell.start(place.space, argv, folder=run, stdout=output.fileno())
     machine = ProcessMachine(place.cell, place.space, server, run)
     await _until_serving(machine, run, place.clock)
     return machine

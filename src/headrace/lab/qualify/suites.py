@@ -62,8 +62,8 @@ async def run_suite(suite: Suite, scratch: Path) -> SuiteRun:
     if not await asyncio.to_thread(folder.is_dir):
         raise NotPossibleHereError(f"{suite.check_id}: there is no folder {folder}")
     words = [f"{name}={value}" for name, value in suite.environment.items()]
-    argv = ["/usr/bin/env", "-C", str(folder), f"HOME={scratch}", *words, program, *suite.command[1:]]
-    exit_code = await _run(argv, suite)
+    argv = ["/usr/bin/env", f"HOME={scratch}", *words, program, *suite.command[1:]]
+    exit_code = await _run(argv, folder, suite)
     last = await asyncio.to_thread(_last_lines, suite.log)
     problem = ""
     if exit_code is None:
@@ -73,13 +73,13 @@ async def run_suite(suite: Suite, scratch: Path) -> SuiteRun:
     return SuiteRun(problem=problem, last=(*last, f"whole log: {suite.log.parent.name}/{suite.log.name}"))
 
 
-async def _run(argv: list[str], suite: Suite) -> int | None:
+async def _run(argv: list[str], folder: Path, suite: Suite) -> int | None:
     """The exit code; None when it had to be ended."""
     cell = await open_cell([_SPACE])
     try:
         await links.address(cell, _SPACE, "lo", MACHINE_ADDRESS)
         with suite.log.open("wb") as log:
-            process = await cell.start(_SPACE, argv, stdout=log.fileno())
+            process = await cell.start(_SPACE, argv, folder=folder, stdout=log.fileno())
         try:
             return await asyncio.wait_for(process.wait(), suite.timeout_s)
         except TimeoutError:
