@@ -125,7 +125,7 @@ def _qualify(works: NginxWorks | LinuxWorks, change: Change, run: int, options: 
     """Build, qualify and keep what came of it."""
     name = f"{change.component} {change.name}" + (f" {run}" if run else "")
     console.print(f"[bold]{name}[/]: {change.what or 'the plain build against itself'}")
-    base = works.build(Change(component=change.component, name=BASE, level="none"))
+    base = works.build(replace(change, name=BASE))
     built = works.build(change)
     folder = WORK / change.component / f"{change.name}-{run}"
     record = None

@@ -66,15 +66,21 @@ class Kernel:
 
 
 class KernelShop:
-    """Kernels for tests, each built once."""
+    """Kernels for tests, each built once.
 
-    def __init__(self) -> None:
+    Args:
+        recipe: `linux`, of a part of the source, or another one, of all of it and in a folder of its own.
+    """
+
+    def __init__(self, recipe: str = "linux") -> None:
         clock = SystemClock()
         self.clock = clock
-        self.store = BuildStore(RELEASE / "builds", clock=clock)
+        self._is_whole = recipe != "linux"
+        release = RELEASE.with_name(f"tests-{recipe}") if self._is_whole else RELEASE
+        self.store = BuildStore(release / "builds", clock=clock)
         config = read_workshop_config(_SETTINGS, source="tests").build
-        self.builder = Builder(self.store, CandidateStore(RELEASE / "candidates"), config, clock=clock, watch=_Told())
-        self.recipe = find_recipe("linux", RELEASE / "recipes")
+        self.builder = Builder(self.store, CandidateStore(release / "candidates"), config, clock=clock, watch=_Told())
+        self.recipe = find_recipe(recipe, release / "recipes")
         self._source: FolderSource | None = None
 
     def base(self) -> Kernel:
@@ -93,14 +99,16 @@ class KernelShop:
     def source(self) -> FolderSource:
         """The source, fetched and unpacked once."""
         with hold_lock(CACHE / "tests-kernel.lock", clock=self.clock, wait_s=WAIT_S):
-            self._source = self._source or FolderSource(_unpacked(_fetch()), self.store, self.clock)
+            if self._source is None:
+                folder = _unpacked(_fetch(), is_whole=self._is_whole)
+                self._source = FolderSource(folder, self.store, self.clock)
             return self._source
 
     def _build(self, source: SourceTree, name: str) -> Kernel:
         outcome = self.builder.build(self.recipe, source, Source(name=name))
         if not outcome.build.outputs:
             raise failure_of(outcome.build, self.store)
-        program = self.store.output(outcome.build, "linux")
+        program = self.store.output(outcome.build, self.recipe.name)
         return Kernel(program=program, was_stored=outcome.was_stored, took_s=outcome.took_s)
 
 
@@ -160,9 +168,10 @@ def _fetch() -> Path:
     return Path(subprocess.check_output(command, text=True, timeout=600).strip())
 
 
-def _unpacked(tarball: Path) -> Path:
-    """What of the tarball this kernel is built from, beside it: a fifth of the files, and of the room."""
+def _unpacked(tarball: Path, *, is_whole: bool) -> Path:
+    """What of the tarball the kernel of the lab is built from, beside it: a fifth of the files, and of the room."""
     chosen = hashlib.sha256(repr([sorted(_DRIVERS), sorted(_FILE_SYSTEMS)]).encode()).hexdigest()[:8]
+    chosen = "whole" if is_whole else chosen
     folder = CACHE / "tests-kernel-source" / f"{tarball.name.removesuffix('.orig.tar.xz')}-{chosen}"
     if not folder.is_dir():
         half = folder.with_name(f"{folder.name}.half")
@@ -170,7 +179,7 @@ def _unpacked(tarball: Path) -> Path:
         with tarfile.open(tarball, "r|*") as archive:
             for member in archive:
                 member.name = member.name.partition("/")[2]
-                if member.name and _is_needed(member.name):
+                if member.name and (is_whole or _is_needed(member.name)):
                     archive.extract(member, half, filter="data")
         half.rename(folder)
     return folder
