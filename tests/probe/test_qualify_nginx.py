@@ -10,13 +10,13 @@ from headrace.base.clock import SystemClock
 from headrace.lab.errors import LabError
 from headrace.lab.ports import MachineKind, MachineSpec
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.record import FILE_NAME, life_of, load
-from headrace.lab.qualify.runner import count_repeats, qualify
+from headrace.lab.qualify.record import FILE_NAME, life_of, load, save
+from headrace.lab.qualify.runner import COUNTING, count_repeats, qualify
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.config import parse_release_config
 from headrace.release.errors import CheckError
-from headrace.release.family import judge_family
-from headrace.release.model import Level, Reason, Verdict
+from headrace.release.family import judge_family, level_verdict
+from headrace.release.model import CheckResult, Level, Reason, Verdict
 from headrace.release.states import CandidateState
 from headrace.upstream.build import BuildVerdict
 from headrace.workshop.adapters.tarball import unpack
@@ -126,8 +126,30 @@ async def test_instructions_tell_one_percent_and_no_change(bakery: Bakery, plain
     assert len(family) == 2
     for patch, verdict in (("fault-cpu-1.patch", Verdict.FAIL), ("harmless-refactor.patch", Verdict.PASS)):
         stand = make_stand(tmp_path, plain, bakery.bake(patch))
-        results = judge_family(family, await count_repeats(stand, family, 2), CONFIG)
+        counts = await count_repeats(stand, family, 2)
+        results = judge_family(family, counts.measured, CONFIG)
         assert [result.verdict for result in results] == [verdict, verdict], results
+
+
+async def test_a_candidate_that_breaks_while_it_is_counted_fails(plain: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "nginx"
+    broken.write_text(f'#!/bin/sh\n[ "$1" != -V ] || exec {plain} -V\nexit 3\n')
+    broken.chmod(0o755)
+    stand, run = make_stand(tmp_path, plain, broken), tmp_path / "run"
+    others = [one.check_id for one in CONFIG.definitions if not one.metric.name.startswith("instructions.")]
+    config = parse_release_config("".join(f'[checks."{one}"]\nis_on = false\n' for one in others))
+    record = await qualify(stand, config, run, up_to=Level.BUILD)
+    for one in expectations(stand):
+        record = record.with_met(
+            CheckResult(check_id=one.check_id, level=one.level, verdict=Verdict.PASS, reason=Reason.ALL_AS_EXPECTED)
+        )
+    save(run, record)
+    record = await qualify(stand, config, run, is_keeping_going=True)
+    result = next(one for one in record.results if one.check_id == COUNTING)
+    assert (result.verdict, result.reason) == (Verdict.FAIL, Reason.EXPECTATION_BROKEN)
+    assert "nginx ended under callgrind" in result.summary
+    assert level_verdict(record.results, Level.PERFORMANCE) is Verdict.FAIL
+    assert await qualify(stand, config, run, is_keeping_going=True) == record, "it is not counted again"
 
 
 async def test_a_record_of_other_builds_or_a_damaged_one_is_refused(plain: Path, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from headrace.lab.assembly import Lab
 from headrace.lab.errors import MachineError, NotPossibleHereError
 from headrace.lab.ports import MachineKind, MachineSpec
 from headrace.lab.profiles import LAN, Profile
+from headrace.lab.qualify.counting import count_once, countable
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.findings import Expectation
 from headrace.lab.qualify.measures import is_counted, measurable, run_watched
 from headrace.lab.qualify.pairing import run_pair, twice
-from headrace.lab.qualify.runner import console_check, count_repeats
+from headrace.lab.qualify.runner import COUNTING, console_check, count_repeats
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.answers import Reading, Way
 from headrace.release.bisect import Outcome
@@ -95,6 +96,8 @@ def find_check(text: str, stand: Stand, definitions: Sequence[CheckDefinition]) 
     held = {one.check_id for one in expectations(stand)}
     known = {one.check_id: one for one in definitions if measurable(one, stand)}
     consoles = {console_check(level) for level in (Level.SOAK, Level.PERFORMANCE)}
+    if any(is_counted(one) for one in known.values()):
+        consoles.add(COUNTING)
     if text in held | consoles:
         return Check(check_id=check_id(text), way=Way.RUNS)
     if text not in known:
@@ -116,7 +119,9 @@ async def read(check: Check, stand: NotingStand, seed: int, number: int, *, may_
         LabError: the lab could not do it, nor a second time; that says nothing about the build.
     """
     began_s = stand.clock.monotonic_s()
-    if check.way is Way.RUNS and check.level >= Level.SOAK:
+    if check.check_id == COUNTING:
+        reading = await _count(stand)
+    elif check.way is Way.RUNS and check.level >= Level.SOAK:
         reading = await _look_at_console(check, stand, seed, number)
     elif check.way is Way.RUNS:
         reading = await _run(check, stand, may_not_start=may_not_start)
@@ -144,6 +149,15 @@ async def _look_at_console(check: Check, stand: NotingStand, seed: int, number: 
     return Reading(outcome=Outcome.PASS, summary="no fault on the console")
 
 
+async def _count(stand: NotingStand) -> Reading:
+    """Count all that can be counted, once. A build that does not even start fails too."""
+    try:
+        await twice("counting", lambda: count_once(stand, Side.CANDIDATE, countable(stand.candidate)))
+    except MachineError as error:
+        return Reading(outcome=Outcome.FAIL, summary=str(error))
+    return Reading(outcome=Outcome.PASS, summary="everything was counted to its end")
+
+
 async def _measure(check: Check, stand: NotingStand, seed: int, number: int) -> Reading:
     definition = check.definition
     assert definition is not None
@@ -151,9 +165,10 @@ async def _measure(check: Check, stand: NotingStand, seed: int, number: int) -> 
     faults: tuple[Fault, ...] = ()
     try:
         if check.way is Way.COUNTS:
-            counted = await twice("counting", lambda: count_repeats(stand, [definition], 1))
-            repeats = counted[check.check_id].repeats
-            assert repeats is not None
+            counts = await twice("counting", lambda: count_repeats(stand, [definition], 1))
+            repeats = counts.measured[check.check_id].repeats
+            if repeats is None:
+                return Reading(outcome=Outcome.INCONCLUSIVE, summary=counts.broken)
             good, value = repeats.baseline[0], repeats.candidate[0]
         else:
             pair = await run_pair(stand, check.level, seed, number)

@@ -46,12 +46,14 @@ COUNTED = frozenset(name for counter in COUNTERS for name in counter.metrics)
 """Metrics that are counted."""
 
 
+def countable(subject: Subject) -> frozenset[str]:
+    """Metrics for which a build has what is counted."""
+    return frozenset(name for counter in COUNTERS if counter.may(subject) for name in counter.metrics)
+
+
 def may_count(metric: str, stand: Stand) -> bool:
     """Whether both builds of a stand have what a metric counts."""
-    return any(
-        metric in counter.metrics and counter.may(stand.baseline) and counter.may(stand.candidate)
-        for counter in COUNTERS
-    )
+    return metric in countable(stand.baseline) & countable(stand.candidate)
 
 
 async def count_once(stand: Stand, side: Side, metrics: Collection[str]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headrace.lab.errors import MachineError
 from headrace.lab.facts import machine_facts
 from headrace.lab.qualify.counting import count_once
 from headrace.lab.qualify.expectations import expectations, meet
@@ -154,10 +155,11 @@ async def _judge_level(work: _Work, record: Qualification, level: Level) -> Qual
     counted = [one for one in own if is_counted(one)]
     if counted and not all(one.check_id in record.measured for one in counted):
         on_step(Step(level=level, what="counting", results=record.results))
-        began_s = stand.clock.monotonic_s()
-        found = await twice("counting", lambda: count_repeats(stand, counted, config.budget.repeats))
-        record = replace(record, measured=record.measured | found)
-        record = record.with_spent(level, stand.clock.monotonic_s() - began_s)
+        at_s, began_s = stand.clock.now_s(), stand.clock.monotonic_s()
+        counts = await twice("counting", lambda: count_repeats(stand, counted, config.budget.repeats))
+        took_s = stand.clock.monotonic_s() - began_s
+        record = replace(record, measured=record.measured | counts.measured).with_spent(level, took_s)
+        record = record.with_met(_counting_result(counts, at_s, took_s))
     paired = [one for one in own if not is_counted(one)]
     while True:
         record = _judged(family, record, config)
@@ -184,7 +186,8 @@ def _step(level: Level, record: Qualification, paired: Sequence[CheckDefinition]
     made = max((len(record.measured[name].pairs) for name in ids if name in record.measured), default=0)
     # What was not measured yet has no result either.
     still = set(open_checks(record.judged)) | (ids - {result.check_id for result in record.judged})
-    is_dead = any(result.check_id == console_check(level) and result.verdict is Verdict.FAIL for result in record.met)
+    deadly = {console_check(level), COUNTING}
+    is_dead = any(result.check_id in deadly and result.verdict is Verdict.FAIL for result in record.met)
     is_over = not still & ids or made >= most or is_dead
     return Step(
         level=level,
@@ -229,18 +232,63 @@ def _console_result(record: Qualification, level: Level, pair: PairRun) -> Check
     )
 
 
-async def count_repeats(stand: Stand, counted: Sequence[CheckDefinition], repeats: int) -> dict[CheckId, Measured]:
-    """Repeats of both builds, in turn."""
+COUNTING = check_id("performance.counting")
+"""The expectation that what is counted comes to its end in the candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Repeats of both builds."""
+
+    measured: dict[CheckId, Measured]
+    """Without values where the candidate broke."""
+    broken: str = ""
+    """What the candidate died of, or did not answer to, twice."""
+
+
+async def count_repeats(stand: Stand, counted: Sequence[CheckDefinition], repeats: int) -> Counts:
+    """Repeats of both builds, in turn.
+
+    Raises:
+        LabError: it could not be counted; a MachineError is the baseline's.
+    """
+    names = [one.metric.name for one in counted]
     found: dict[Side, list[dict[str, float]]] = {side: [] for side in Side}
     for _ in range(repeats):
-        for side in Side:
-            found[side].append(await count_once(stand, side, [one.metric.name for one in counted]))
-    return {
-        one.check_id: Measured(
-            repeats=Repeats(
-                baseline=tuple(values.get(one.metric.name) for values in found[Side.BASELINE]),
-                candidate=tuple(values.get(one.metric.name) for values in found[Side.CANDIDATE]),
+        found[Side.BASELINE].append(await count_once(stand, Side.BASELINE, names))
+        try:
+            found[Side.CANDIDATE].append(await _count_again(stand, names))
+        except MachineError as error:
+            return Counts(measured={one.check_id: Measured() for one in counted}, broken=str(error))
+    return Counts(
+        measured={
+            one.check_id: Measured(
+                repeats=Repeats(
+                    baseline=tuple(values.get(one.metric.name) for values in found[Side.BASELINE]),
+                    candidate=tuple(values.get(one.metric.name) for values in found[Side.CANDIDATE]),
+                )
             )
-        )
-        for one in counted
-    }
+            for one in counted
+        }
+    )
+
+
+async def _count_again(stand: Stand, names: Sequence[str]) -> dict[str, float]:
+    """The candidate's; a failure must show twice."""
+    try:
+        return await count_once(stand, Side.CANDIDATE, names)
+    except MachineError:
+        return await count_once(stand, Side.CANDIDATE, names)
+
+
+def _counting_result(counts: Counts, at_s: float, took_s: float) -> CheckResult:
+    return CheckResult(
+        check_id=COUNTING,
+        level=Level.PERFORMANCE,
+        verdict=Verdict.FAIL if counts.broken else Verdict.PASS,
+        reason=Reason.EXPECTATION_BROKEN if counts.broken else Reason.ALL_AS_EXPECTED,
+        summary=counts.broken or "everything was counted to its end",
+        evidence=("failed twice, where the baseline's is counted",) if counts.broken else (),
+        started_s=at_s,
+        ended_s=at_s + took_s,
+    )
