@@ -1,0 +1,1 @@
+"""What networks announce to appliances over BGP: routes, sessions, and what of them counts. Pure."""

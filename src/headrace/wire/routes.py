@@ -1,0 +1,80 @@
+"""How heard routes go from an agent to the control plane: sessions, and the table of each as chunks named by digest.
+
+A table is cut into CHUNKS parts by a hash of the prefix, so that a change touches one part; parts that are equal, on
+this appliance or on others of its site, are sent and stored once. Each message is whole in itself and may be lost,
+repeated or late:
+
+1. POST /v1/agent/routes: all sessions with the digest of their tables; the answer names those not known.
+2. POST /v1/agent/routes/table: the digests of one table's chunks; the answer names those not known.
+3. POST /v1/agent/routes/chunks: chunks, as `pack_chunks`. Then 1 again: a table counts once all its chunks are there.
+"""
+
+from dataclasses import dataclass
+
+from headrace.base.ids import ApplianceId
+from headrace.routes.model import Session
+
+CHUNKS = 1024
+"""Parts of a table; those without routes are left out of its list."""
+MOST_CHUNK_BYTES = 4 << 20
+"""Of one chunk, unpacked."""
+MOST_BODY_BYTES = 8 << 20
+"""Of the body of one message with chunks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTable:
+    """A session and the name of its table."""
+
+    session: Session
+    table_digest: str
+    """SHA-256 over the list of its chunks; '' for an empty table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesRequest:
+    """POST /v1/agent/routes, authorised by the appliance's credential as bearer."""
+
+    appliance_id: ApplianceId
+    boot_id: str
+    sequence: int
+    """As in ExchangeRequest: grows in one boot; older messages are dropped."""
+    sessions: tuple[SessionTable, ...]
+    """All of them; a session that is not named is forgotten with its routes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesAnswer:
+    """Which tables the control plane wants to learn."""
+
+    sequence: int
+    unknown_tables: tuple[str, ...] = ()
+    """Digests of tables whose list of chunks, or some chunk, is missing."""
+    interval_s: float = 1.0
+    """Not sooner again, even when something changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRef:
+    """A chunk of a table."""
+
+    number: int
+    digest: str
+    """SHA-256 of the chunk as it is sent, hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRequest:
+    """POST /v1/agent/routes/table."""
+
+    appliance_id: ApplianceId
+    table_digest: str
+    chunks: tuple[ChunkRef, ...]
+    """In ascending order of number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableAnswer:
+    """Which chunks are missing."""
+
+    unknown_chunks: tuple[str, ...]
