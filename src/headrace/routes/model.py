@@ -118,12 +118,12 @@ class RouteColumns:
 
     prefixes_v4: bytes = b""
     """5 bytes each."""
-    path_lengths_v4: array[int] = field(default_factory=lambda: array("H"))
-    meds_v4: array[int] = field(default_factory=lambda: array("I"))
+    path_lengths_v4: "array[int]" = field(default_factory=lambda: array("H"))
+    meds_v4: "array[int]" = field(default_factory=lambda: array("I"))
     prefixes_v6: bytes = b""
     """17 bytes each."""
-    path_lengths_v6: array[int] = field(default_factory=lambda: array("H"))
-    meds_v6: array[int] = field(default_factory=lambda: array("I"))
+    path_lengths_v6: "array[int]" = field(default_factory=lambda: array("H"))
+    meds_v6: "array[int]" = field(default_factory=lambda: array("I"))
     digest: str = ""
     """Of the whole; equal ones are the same routes."""
 
