@@ -143,6 +143,16 @@ async def test_a_look_withdraws_a_file_that_is_gone_and_mends_a_link(bed: StoreB
     assert await bed.store.look_for(holding), "what is not held any more is nobody's loss"
 
 
+async def test_looks_at_one_time_all_see_what_is_gone(bed: StoreBed) -> None:
+    files = [file_of(number, BODY[:number]) for number in range(1, 5)]
+    for number, file in enumerate(files, 1):
+        await bed.put(file, BODY[:number])
+        object_of(bed, file).unlink()
+    holdings = [bed.store.holding(file.sha256) for file in files]
+    assert not any(await asyncio.gather(*[bed.store.look_for(one) for one in holdings if one]))
+    assert not bed.store.held()
+
+
 async def test_a_look_tells_a_disk_that_is_gone_from_a_file_that_is_gone(bed: StoreBed, tmp_path: Path) -> None:
     await bed.put(FILE, BODY)
     holding = bed.store.holding(FILE.sha256)

@@ -75,13 +75,15 @@ class DiskSlot:
             loop = asyncio.get_running_loop()
             self._checking = loop.run_in_executor(self._pool, lambda: self._identify(taken))
             self._checking.add_done_callback(_swallow)  # it may end after everybody who waited for it
-        await asyncio.wait({self._checking}, timeout=self._settings.check_timeout_s)
-        if not self._checking.done():
+        checking = self._checking  # that of all who look meanwhile
+        await asyncio.wait({checking}, timeout=self._settings.check_timeout_s)
+        if not checking.done():
             self.error = f"no answer within {self._settings.check_timeout_s:g} s"
             return None
-        checked, self._checking = self._checking, None
+        if self._checking is checking:
+            self._checking = None
         try:
-            disk_id, self.room = checked.result()
+            disk_id, self.room = checking.result()
         except (DiskError, StateError) as error:
             self.error = str(error)
             return None
