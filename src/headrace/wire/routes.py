@@ -1,12 +1,12 @@
 """How heard routes go from an agent to the control plane: sessions, and the table of each as chunks named by digest.
 
-A table is cut into CHUNKS parts by a hash of the prefix, so that a change touches one part; parts that are equal, on
-this appliance or on others of its site, are sent and stored once. Each message is whole in itself and may be lost,
-repeated or late:
+A table is cut into parts by a hash of the prefix (routes.chunks), so that a change touches one part; parts that are
+equal are sent and stored once. Each message is whole in itself and may be lost, repeated or late:
 
 1. POST /v1/agent/routes: all sessions with the digest of their tables; the answer names those not known.
 2. POST /v1/agent/routes/table: the digests of one table's chunks; the answer names those not known.
-3. POST /v1/agent/routes/chunks: chunks, as `pack_chunks`. Then 1 again: a table counts once all its chunks are there.
+3. POST /v1/agent/routes/chunks: chunks, as `routes.chunks.join_chunks` joins them; the answer is empty (204). Then 1
+   again: a table counts once all its chunks are there.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,6 @@ from dataclasses import dataclass
 from headrace.base.ids import ApplianceId
 from headrace.routes.model import Session
 
-CHUNKS = 1024
-"""Parts of a table; those without routes are left out of its list."""
-MOST_CHUNK_BYTES = 4 << 20
-"""Of one chunk, unpacked."""
 MOST_BODY_BYTES = 8 << 20
 """Of the body of one message with chunks."""
 
@@ -28,7 +24,7 @@ class SessionTable:
 
     session: Session
     table_digest: str
-    """SHA-256 over the list of its chunks; '' for an empty table."""
+    """`routes.chunks.table_digest` of its chunks; '' for an empty table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,301 @@
+"""The packed form of a part of a table, and its reader. What is read may come from a broken or hostile appliance.
+
+A table is cut into CHUNKS parts by a hash of the prefix. A chunk holds each set of attributes once, and rows in
+ascending order of prefix that point to them, so that equal routes are equal bytes. Layout, little-endian:
+
+    "HRC1", then by zlib: family u8 (4 or 6), rows u32, attributes u32, bytes of the attributes u32,
+    rows x prefix (5 or 17 bytes), rows x place of the attributes u32, rows x learned second u32, the attributes;
+    each: origin u8, MED u8 + u32, next hop u8 + bytes, AS path u16 x (set size u16, its AS numbers u32; 0: one number),
+    standard communities u16 x u32, large ones u16 x 3 u32.
+"""
+
+import hashlib
+import ipaddress
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from headrace.routes.model import AddressFamily, AsPath, Attributes, Heard, Prefix, RouteError, RouteOrigin
+
+CHUNKS = 1024
+"""Parts of a table; those without routes are left out of its list."""
+MOST_CHUNK_BYTES = 4 << 20
+"""Of one chunk, unpacked."""
+
+_MAGIC = b"HRC1"
+_HEAD = struct.Struct("<BIII")
+_FRONT = struct.Struct("<BBIB")
+_U16, _U32 = struct.Struct("<H"), struct.Struct("<I")
+_MOST_U16 = 0xFFFF
+_ORIGINS = tuple(RouteOrigin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chunk:
+    """A chunk that was read: columns with one entry for each route, in ascending order of prefix."""
+
+    family: AddressFamily
+    prefixes: bytes
+    """5 bytes each (IPv4) or 17 (IPv6)."""
+    places: "array[int]"
+    """Where its attributes are in `attributes`."""
+    learned_s: "array[int]"
+    """Whole seconds since 1970."""
+    attributes: tuple[Attributes, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def routes(self) -> Iterator[tuple[Prefix, Heard]]:
+        """Each route with what was heard; equal ones share their values."""
+        width = prefix_bytes(self.family)
+        shared: dict[tuple[int, int], Heard] = {}
+        for row, (place, learned_s) in enumerate(zip(self.places, self.learned_s, strict=True)):
+            heard = shared.get((place, learned_s))
+            if heard is None:
+                heard = Heard(attributes=self.attributes[place], learned_s=float(learned_s))
+                shared[place, learned_s] = heard
+            yield self.prefixes[row * width : (row + 1) * width], heard
+
+
+def chunk_number(prefix: Prefix) -> int:
+    """Which part of a table the prefix is in, 0 to CHUNKS - 1; the same everywhere and for ever."""
+    return zlib.crc32(prefix) % CHUNKS
+
+
+def prefix_bytes(family: AddressFamily) -> int:
+    """Width of a prefix."""
+    return 5 if family is AddressFamily.IPV4 else 17
+
+
+def chunk_digest(packed: bytes) -> str:
+    """Name of a chunk: SHA-256 of it as it is sent, hexadecimal."""
+    return hashlib.sha256(packed).hexdigest()
+
+
+def table_digest(digests: Mapping[int, str]) -> str:
+    """Name of a table: SHA-256 over its chunks' numbers and digests in ascending order; '' for an empty table."""
+    if not digests:
+        return ""
+    lines = "".join(f"{number} {digests[number]}\n" for number in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+# ---- writing
+
+
+def pack_chunk(family: AddressFamily, routes: Mapping[Prefix, Heard]) -> bytes:
+    """The routes of one chunk as bytes; `learned_s` is cut to whole seconds.
+
+    Raises:
+        RouteError: attributes that no peer can send, or more than MOST_CHUNK_BYTES.
+    """
+    rows = sorted(routes.items())
+    places: dict[Attributes, int] = {}
+    columns = array("I", [places.setdefault(heard.attributes, len(places)) for _, heard in rows])
+    times = array("I", [int(heard.learned_s) for _, heard in rows])
+    attributes = b"".join(map(_pack_attributes, places))
+    code = 4 if family is AddressFamily.IPV4 else 6
+    head = _HEAD.pack(code, len(rows), len(places), len(attributes))
+    payload = b"".join((head, *(prefix for prefix, _ in rows), _as_little(columns), _as_little(times), attributes))
+    if len(payload) > MOST_CHUNK_BYTES:
+        raise RouteError(f"a chunk of {len(rows)} routes has {len(payload)} bytes, over {MOST_CHUNK_BYTES}")
+    return _MAGIC + zlib.compress(payload, 1)
+
+
+def _as_little(values: "array[int]") -> bytes:
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()
+
+
+def _pack_attributes(attributes: Attributes) -> bytes:
+    try:
+        hop = ipaddress.ip_address(attributes.next_hop).packed
+        has_med = attributes.med is not None
+        front = _FRONT.pack(_ORIGINS.index(attributes.origin), has_med, attributes.med or 0, len(hop))
+        return front + hop + _pack_path(attributes.as_path) + _pack_communities(attributes.communities)
+    except (struct.error, ValueError) as error:
+        raise RouteError(f"attributes {attributes!r:.200} cannot be packed: {error}") from None
+
+
+def _pack_path(path: AsPath) -> bytes:
+    parts = [_U16.pack(len(path))]
+    for hop in path:
+        numbers = (hop,) if isinstance(hop, int) else hop
+        if not numbers:
+            raise RouteError("an AS_SET without AS numbers")
+        parts.append(struct.pack(f"<H{len(numbers)}I", 0 if isinstance(hop, int) else len(numbers), *numbers))
+    return b"".join(parts)
+
+
+def _pack_communities(communities: tuple[str, ...]) -> bytes:
+    split = sorted({tuple(map(int, community.split(":"))) for community in communities})
+    standard = [high << 16 | low for high, low in (each for each in split if len(each) == 2)]
+    if any(max(each) > _MOST_U16 for each in split if len(each) == 2) or any(len(each) not in (2, 3) for each in split):
+        raise RouteError(f"communities {communities!r:.200} are neither standard nor large ones")
+    large = [number for each in split if len(each) == 3 for number in each]
+    return struct.pack(f"<H{len(standard)}IH{len(large)}I", len(standard), *standard, len(large) // 3, *large)
+
+
+# ---- reading
+
+
+def unpack_chunk(packed: bytes) -> Chunk:
+    """Read what `pack_chunk` wrote; all of it is checked, so that what is given back can be used as it is.
+
+    Raises:
+        RouteError: not a chunk, of another version, too large, cut off, or with contents that a chunk cannot have.
+    """
+    payload = _inflated(packed)
+    try:
+        code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
+    except struct.error:
+        raise RouteError("a chunk that is cut off") from None
+    family = {4: AddressFamily.IPV4, 6: AddressFamily.IPV6}.get(code)
+    if family is None:
+        raise RouteError(f"a chunk of the unknown family {code}")
+    width = prefix_bytes(family)
+    if len(payload) != _HEAD.size + rows * (width + 8) + attribute_bytes or not rows or not 0 < count <= rows:
+        raise RouteError("a chunk whose sizes do not fit its bytes")
+    start = _HEAD.size + rows * width
+    places, times = (
+        _from_little(payload[start : start + 4 * rows]),
+        _from_little(payload[start + 4 * rows :][: 4 * rows]),
+    )
+    chunk = Chunk(
+        family=family,
+        prefixes=payload[_HEAD.size : start],
+        places=places,
+        learned_s=times,
+        attributes=_read_all_attributes(payload[start + 8 * rows :], count),
+    )
+    if max(places) >= count:
+        raise RouteError("a chunk with a route whose attributes are missing")
+    _check_prefixes(chunk.prefixes, width)
+    return chunk
+
+
+def number_of_chunk(chunk: Chunk) -> int:
+    """The number that all of its prefixes have.
+
+    Raises:
+        RouteError: they do not have the same.
+    """
+    width = prefix_bytes(chunk.family)
+    numbers = {chunk_number(chunk.prefixes[at : at + width]) for at in range(0, len(chunk.prefixes), width)}
+    if len(numbers) != 1:
+        raise RouteError("a chunk with prefixes of other chunks")
+    return numbers.pop()
+
+
+def _inflated(packed: bytes) -> bytes:
+    if packed[:4] != _MAGIC:
+        raise RouteError(f"no chunk that this version reads: it begins with {bytes(packed[:4])!r}, not {_MAGIC!r}")
+    inflater = zlib.decompressobj()
+    try:
+        payload = inflater.decompress(packed[4:], MOST_CHUNK_BYTES + 1)
+    except zlib.error as error:
+        raise RouteError(f"a broken chunk: {error}") from None
+    if len(payload) > MOST_CHUNK_BYTES:
+        raise RouteError(f"a chunk over {MOST_CHUNK_BYTES} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise RouteError("a chunk that is cut off or has more behind it")
+    return payload
+
+
+def _from_little(data: bytes) -> "array[int]":
+    values = array("I", data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _check_prefixes(prefixes: bytes, width: int) -> None:
+    """Ascending, none twice, lengths in range, no bits behind the length."""
+    bits = (width - 1) * 8
+    before = b""
+    for at in range(0, len(prefixes), width):
+        prefix = prefixes[at : at + width]
+        length = prefix[-1]
+        if length > bits or int.from_bytes(prefix[:-1], "big") & ((1 << (bits - length)) - 1):
+            raise RouteError(f"a chunk with {prefix.hex()}, which is no prefix")
+        if prefix <= before:
+            raise RouteError("a chunk whose prefixes are not in ascending order")
+        before = prefix
+
+
+def _read_all_attributes(data: bytes, count: int) -> tuple[Attributes, ...]:
+    reader = _Reader(data)
+    try:
+        found = tuple(_read_attributes(reader) for _ in range(count))
+    except (struct.error, IndexError, ValueError):
+        raise RouteError("a chunk with broken attributes") from None
+    if reader.at != len(data):
+        raise RouteError("a chunk with more bytes than attributes")
+    return found
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def numbers(self, layout: str) -> tuple[int, ...]:
+        found = struct.unpack_from(layout, self.data, self.at)
+        self.at += struct.calcsize(layout)
+        return found
+
+
+def _read_attributes(reader: _Reader) -> Attributes:
+    origin, has_med, med, hop_bytes = reader.numbers("<BBIB")
+    hop = ipaddress.ip_address(bytes(reader.numbers(f"<{hop_bytes}B")))
+    return Attributes(
+        origin=_ORIGINS[origin],
+        med=med if has_med else None,
+        next_hop=str(hop),
+        as_path=tuple(_read_hop(reader) for _ in range(reader.numbers("<H")[0])),
+        communities=_read_communities(reader),
+    )
+
+
+def _read_hop(reader: _Reader) -> int | tuple[int, ...]:
+    (size,) = reader.numbers("<H")
+    numbers = reader.numbers(f"<{size or 1}I")
+    return numbers if size else numbers[0]
+
+
+def _read_communities(reader: _Reader) -> tuple[str, ...]:
+    standard = reader.numbers(f"<{reader.numbers('<H')[0]}I")
+    large = reader.numbers(f"<{3 * reader.numbers('<H')[0]}I")
+    triples = zip(large[::3], large[1::3], large[2::3], strict=True)
+    return tuple([f"{number >> 16}:{number & 0xFFFF}" for number in standard] + [f"{a}:{b}:{c}" for a, b, c in triples])
+
+
+# ---- several in one message
+
+
+def join_chunks(chunks: Iterable[bytes]) -> bytes:
+    """Packed chunks as the body of one message: each with its size before it (u32)."""
+    return b"".join(part for chunk in chunks for part in (_U32.pack(len(chunk)), chunk))
+
+
+def split_chunks(body: bytes, *, most_bytes: int) -> tuple[bytes, ...]:
+    """The packed chunks of a body; they are not read yet.
+
+    Raises:
+        RouteError: over `most_bytes`, or cut off.
+    """
+    if len(body) > most_bytes:
+        raise RouteError(f"a body of {len(body)} bytes, over {most_bytes}")
+    found, at = [], 0
+    while at < len(body):
+        end = at + 4
+        if end > len(body) or (end := end + _U32.unpack_from(body, at)[0]) > len(body):
+            raise RouteError("a body whose last chunk is cut off")
+        found.append(body[at + 4 : end])
+        at = end
+    return tuple(found)
