@@ -4,9 +4,11 @@ A table is cut into CHUNKS parts by a hash of the prefix. A chunk holds each set
 ascending order of prefix that point to them, so that equal routes are equal bytes. Layout, little-endian:
 
     "HRC1", then by zlib: family u8 (4 or 6), rows u32, attributes u32, bytes of the attributes u32,
-    rows x prefix (5 or 17 bytes), rows x place of the attributes u32, rows x learned second u32, the attributes;
-    each: origin u8, MED u8 + u32, next hop u8 + bytes, AS path u16 x (set size u16, its AS numbers u32; 0: one number),
-    standard communities u16 x u32, large ones u16 x 3 u32.
+    rows x prefix (5 or 17 bytes), rows x place of the attributes u32, rows x learned second u32,
+    attributes x bytes u32, the attributes;
+
+    each: origin u8, MED u8 + u32, next hop u8 + bytes, AS path u16 x (size of an AS_SET u16, its numbers u32; a plain
+    number has size 0), standard communities u16 x u32, large ones u16 x 3 u32.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from headrace.routes.model import AddressFamily, AsPath, Attributes, Heard, Prefix, RouteError, RouteOrigin
 
@@ -45,6 +48,8 @@ class Chunk:
     learned_s: "array[int]"
     """Whole seconds since 1970."""
     attributes: tuple[Attributes, ...]
+    packed_attributes: tuple[bytes, ...]
+    """The same as bytes (`pack_attributes`)."""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -93,16 +98,29 @@ def pack_chunk(family: AddressFamily, routes: Mapping[Prefix, Heard]) -> bytes:
     Raises:
         RouteError: attributes that no peer can send, or more than MOST_CHUNK_BYTES.
     """
-    rows = sorted(routes.items())
-    places: dict[Attributes, int] = {}
-    columns = array("I", [places.setdefault(heard.attributes, len(places)) for _, heard in rows])
-    times = array("I", [int(heard.learned_s) for _, heard in rows])
-    attributes = b"".join(map(_pack_attributes, places))
+    packed = {heard.attributes: b"" for heard in routes.values()}
+    packed = {attributes: pack_attributes(attributes) for attributes in packed}
+    return pack_rows(
+        family, {prefix: (packed[heard.attributes], int(heard.learned_s)) for prefix, heard in routes.items()}
+    )
+
+
+def pack_rows(family: AddressFamily, rows: Mapping[Prefix, tuple[bytes, int]]) -> bytes:
+    """As `pack_chunk`, from attributes that `pack_attributes` has packed, and whole seconds.
+
+    Raises:
+        RouteError: more than MOST_CHUNK_BYTES.
+    """
+    order = sorted(rows)
+    said: dict[bytes, int] = {}
+    places = array("I", [said.setdefault(rows[prefix][0], len(said)) for prefix in order])
+    times = array("I", [rows[prefix][1] for prefix in order])
+    sizes = array("I", map(len, said))
     code = 4 if family is AddressFamily.IPV4 else 6
-    head = _HEAD.pack(code, len(rows), len(places), len(attributes))
-    payload = b"".join((head, *(prefix for prefix, _ in rows), _as_little(columns), _as_little(times), attributes))
+    head = _HEAD.pack(code, len(order), len(said), sum(sizes))
+    payload = b"".join((head, *order, _as_little(places), _as_little(times), _as_little(sizes), *said))
     if len(payload) > MOST_CHUNK_BYTES:
-        raise RouteError(f"a chunk of {len(rows)} routes has {len(payload)} bytes, over {MOST_CHUNK_BYTES}")
+        raise RouteError(f"a chunk of {len(order)} routes has {len(payload)} bytes, over {MOST_CHUNK_BYTES}")
     return _MAGIC + zlib.compress(payload, 1)
 
 
@@ -113,7 +131,12 @@ def _as_little(values: "array[int]") -> bytes:
     return values.tobytes()
 
 
-def _pack_attributes(attributes: Attributes) -> bytes:
+def pack_attributes(attributes: Attributes) -> bytes:
+    """Attributes as they are in a chunk; equal ones are equal bytes.
+
+    Raises:
+        RouteError: no peer can send these.
+    """
     try:
         hop = ipaddress.ip_address(attributes.next_hop).packed
         has_med = attributes.med is not None
@@ -145,8 +168,12 @@ def _pack_communities(communities: tuple[str, ...]) -> bytes:
 # ---- reading
 
 
-def unpack_chunk(packed: bytes) -> Chunk:
+def unpack_chunk(packed: bytes, known: dict[bytes, Attributes] | None = None) -> Chunk:
     """Read what `pack_chunk` wrote; all of it is checked, so that what is given back can be used as it is.
+
+    Args:
+        known: attributes that were read before, by their bytes; what is new is added. The chunks of a table have most
+            attributes in common, and with one `known` for all of them each is read once.
 
     Raises:
         RouteError: not a chunk, of another version, too large, cut off, or with contents that a chunk cannot have.
@@ -160,24 +187,39 @@ def unpack_chunk(packed: bytes) -> Chunk:
     if family is None:
         raise RouteError(f"a chunk of the unknown family {code}")
     width = prefix_bytes(family)
-    if len(payload) != _HEAD.size + rows * (width + 8) + attribute_bytes or not rows or not 0 < count <= rows:
+    starts = list(accumulate((rows * width, 4 * rows, 4 * rows, 4 * count, attribute_bytes), initial=_HEAD.size))
+    if len(payload) != starts[-1] or not rows or not 0 < count <= rows:
         raise RouteError("a chunk whose sizes do not fit its bytes")
-    start = _HEAD.size + rows * width
-    places, times = (
-        _from_little(payload[start : start + 4 * rows]),
-        _from_little(payload[start + 4 * rows :][: 4 * rows]),
-    )
+    columns = [payload[start:end] for start, end in pairwise(starts)]
+    raw = _cut(columns[4], _from_little(columns[3]))
     chunk = Chunk(
         family=family,
-        prefixes=payload[_HEAD.size : start],
-        places=places,
-        learned_s=times,
-        attributes=_read_all_attributes(payload[start + 8 * rows :], count),
+        prefixes=columns[0],
+        places=_from_little(columns[1]),
+        learned_s=_from_little(columns[2]),
+        attributes=_read_all_attributes(raw, {} if known is None else known),
+        packed_attributes=raw,
     )
-    if max(places) >= count:
+    if max(chunk.places) >= count:
         raise RouteError("a chunk with a route whose attributes are missing")
     _check_prefixes(chunk.prefixes, width)
     return chunk
+
+
+def unpack_attributes(data: bytes) -> Attributes:
+    """Read what `pack_attributes` wrote.
+
+    Raises:
+        RouteError: broken, or with more behind.
+    """
+    reader = _Reader(data)
+    try:
+        found = _read_attributes(reader)
+    except (struct.error, IndexError, ValueError):
+        raise RouteError("a chunk with broken attributes") from None
+    if reader.at != len(data):
+        raise RouteError("a chunk with more bytes than attributes")
+    return found
 
 
 def number_of_chunk(chunk: Chunk) -> int:
@@ -229,15 +271,17 @@ def _check_prefixes(prefixes: bytes, width: int) -> None:
         before = prefix
 
 
-def _read_all_attributes(data: bytes, count: int) -> tuple[Attributes, ...]:
-    reader = _Reader(data)
-    try:
-        found = tuple(_read_attributes(reader) for _ in range(count))
-    except (struct.error, IndexError, ValueError):
-        raise RouteError("a chunk with broken attributes") from None
-    if reader.at != len(data):
-        raise RouteError("a chunk with more bytes than attributes")
-    return found
+def _cut(data: bytes, sizes: "array[int]") -> tuple[bytes, ...]:
+    if sum(sizes) != len(data):
+        raise RouteError("a chunk whose attributes do not fit their sizes")
+    return tuple(data[start:end] for start, end in pairwise(accumulate(sizes, initial=0)))
+
+
+def _read_all_attributes(raw: tuple[bytes, ...], known: dict[bytes, Attributes]) -> tuple[Attributes, ...]:
+    for each in raw:
+        if each not in known:
+            known[each] = unpack_attributes(each)
+    return tuple(known[each] for each in raw)
 
 
 class _Reader:

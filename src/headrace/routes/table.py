@@ -1,0 +1,215 @@
+"""What one session has announced and not withdrawn: its adj-RIB-in, in chunks whose digests follow each change.
+
+Attributes are kept packed, equal ones once, and routes that came with the same ones in the same second share one value:
+so a full table fits in memory, and a change costs its chunk packed again, no more.
+
+A session that begins again announces everything again. Until it has, its old routes stay (RFC 4724, 4.2: stale routes
+are kept until End-of-RIB); `begin_again` and `end_again` bound that time.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from headrace.routes.chunks import (
+    CHUNKS,
+    chunk_digest,
+    chunk_number,
+    pack_attributes,
+    pack_rows,
+    prefix_bytes,
+    table_digest,
+    unpack_attributes,
+    unpack_chunk,
+)
+from headrace.routes.model import AddressFamily, Attributes, Heard, Prefix, RouteError
+
+_LEAST_TO_FORGET = 10_000
+_Row = tuple[bytes, int]
+"""Packed attributes, and the second since which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedTable:
+    """A table as it was at one moment."""
+
+    digest: str = ""
+    """`table_digest`; '' for an empty one."""
+    digests: dict[int, str] = field(default_factory=dict)
+    """Of its chunks, by number."""
+    chunks: dict[str, bytes] = field(default_factory=dict)
+    """Its chunks, by digest."""
+
+
+class Table:
+    """The routes of one session. Not shared between threads."""
+
+    def __init__(self, family: AddressFamily) -> None:
+        self.family = family
+        self._parts: list[dict[Prefix, _Row]] = [{} for _ in range(CHUNKS)]
+        self._count = 0
+        self._changed: set[int] = set()
+        self._packed: dict[int, bytes] = {}
+        self._digests: dict[int, str] = {}
+        self._known: dict[bytes, bytes] = {}
+        self._last: tuple[Attributes, bytes] | None = None
+        self._forget_at = _LEAST_TO_FORGET
+        self._second = 0
+        self._of_second: dict[bytes, _Row] = {}
+        self._seen: set[Prefix] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def announced(self) -> int:
+        """Routes that count against a limit: those of before that were not announced again do not."""
+        return self._count if self._seen is None else len(self._seen)
+
+    @property
+    def is_learning_again(self) -> bool:
+        """Between `begin_again` and `end_again`."""
+        return self._seen is not None
+
+    @property
+    def changed_chunks(self) -> int:
+        """How many must be packed before the table can be named."""
+        return len(self._changed)
+
+    def routes(self) -> Iterator[tuple[Prefix, Heard]]:
+        """All routes, in no order that lasts."""
+        for part in self._parts:
+            for prefix, (said, second) in part.items():
+                yield prefix, Heard(attributes=unpack_attributes(said), learned_s=float(second))
+
+    def announce(self, prefixes: Iterable[Prefix], attributes: Attributes, *, now_s: float) -> int:
+        """The peer announces `prefixes`; a route that had the same attributes keeps its time.
+
+        Returns:
+            How many routes are new or have changed.
+
+        Raises:
+            RouteError: attributes that no peer can send.
+        """
+        return self._take(prefixes, self._row(self._said(attributes), int(now_s)))
+
+    def _take(self, prefixes: Iterable[Prefix], row: _Row) -> int:
+        said, parts, changed, seen = row[0], self._parts, 0, self._seen
+        for prefix in prefixes:
+            number = chunk_number(prefix)
+            before = parts[number].get(prefix)
+            if seen is not None:
+                seen.add(prefix)
+            if before is None:
+                self._count += 1
+            elif before[0] == said:
+                continue
+            parts[number][prefix] = row
+            self._changed.add(number)
+            changed += 1
+        return changed
+
+    def withdraw(self, prefixes: Iterable[Prefix]) -> int:
+        """The peer withdraws `prefixes`; those not announced are passed over.
+
+        Returns:
+            How many routes are gone.
+        """
+        gone = 0
+        for prefix in prefixes:
+            number = chunk_number(prefix)
+            if self._seen is not None:
+                self._seen.discard(prefix)
+            if self._parts[number].pop(prefix, None) is not None:
+                self._changed.add(number)
+                gone += 1
+        self._count -= gone
+        return gone
+
+    def clear(self) -> None:
+        """Forget all routes."""
+        self._changed.update(number for number, part in enumerate(self._parts) if part)
+        self._parts = [{} for _ in range(CHUNKS)]
+        self._count, self._seen = 0, None
+        self._known.clear()
+        self._of_second.clear()
+        self._last = None
+
+    def begin_again(self) -> None:
+        """The session begins anew: what it does not announce until `end_again` is gone then."""
+        self._seen = set()
+
+    def end_again(self) -> int:
+        """The session has announced all it has; gives how many old routes that ends."""
+        seen, self._seen = self._seen, None
+        if seen is None:
+            return 0
+        return self.withdraw([prefix for part in self._parts for prefix in part if prefix not in seen])
+
+    def pack(self) -> Iterator[int]:
+        """Pack the chunks that have changed, one at each step, so that others can work between the steps.
+
+        Gives the number of each chunk; a chunk that changes behind the walk is packed by the next one.
+
+        Raises:
+            RouteError: a chunk is too large; the others are packed by the next walk.
+        """
+        for number in sorted(self._changed):
+            part = self._parts[number]
+            if part:
+                self._packed[number] = packed = pack_rows(self.family, part)
+                self._digests[number] = chunk_digest(packed)
+            else:
+                self._packed.pop(number, None)
+                self._digests.pop(number, None)
+            self._changed.discard(number)
+            yield number
+        self._forget_attributes()
+
+    def packed(self) -> PackedTable:
+        """The table as far as it was packed; it stays as it is whatever comes later."""
+        digests = dict(self._digests)
+        return PackedTable(
+            digest=table_digest(digests),
+            digests=digests,
+            chunks={digests[number]: packed for number, packed in self._packed.items()},
+        )
+
+    def load(self, chunks: Iterable[bytes]) -> None:
+        """Take routes that were packed before; for a table that is empty.
+
+        Raises:
+            RouteError: not chunks of this family.
+        """
+        known: dict[bytes, Attributes] = {}
+        for packed in chunks:
+            chunk = unpack_chunk(packed, known)
+            if chunk.family is not self.family:
+                raise RouteError(f"a chunk of {chunk.family} in a table of {self.family}")
+            said = [self._known.setdefault(each, each) for each in chunk.packed_attributes]
+            width = prefix_bytes(self.family)
+            for row, (place, second) in enumerate(zip(chunk.places, chunk.learned_s, strict=True)):
+                self._take((chunk.prefixes[row * width : (row + 1) * width],), self._row(said[place], second))
+
+    def _said(self, attributes: Attributes) -> bytes:
+        if self._last is None or self._last[0] != attributes:
+            packed = pack_attributes(attributes)
+            self._last = (attributes, self._known.setdefault(packed, packed))
+        return self._last[1]
+
+    def _row(self, said: bytes, second: int) -> _Row:
+        if second != self._second:
+            self._second = second
+            self._of_second.clear()
+        row = self._of_second.get(said)
+        if row is None:
+            row = self._of_second[said] = (said, second)
+        return row
+
+    def _forget_attributes(self) -> None:
+        """Let go of attributes that no route has any more, now and then."""
+        if len(self._known) < self._forget_at:
+            return
+        self._known = {said: said for part in self._parts for said, _ in part.values()}
+        self._of_second.clear()
+        self._last = None
+        self._forget_at = max(_LEAST_TO_FORGET, 2 * len(self._known))
