@@ -1,0 +1,293 @@
+"""Chunks of tables as numpy columns: what of a route decides whether it counts and how good it is, a million at a time.
+
+Reads the layout that `chunks.py` describes, without making a Python value for each route. All of it is checked, so that
+what an appliance sent can be used as it is. Decides nothing.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.routes.chunks import MOST_CHUNK_BYTES, prefix_bytes
+from headrace.routes.model import AddressFamily, Prefix, RouteError
+
+U64 = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+
+_MAGIC = b"HRC1"
+_HEAD = struct.Struct("<BIII")
+_FRONT = struct.Struct("<BBIB")
+_FRONT_BYTES = _FRONT.size
+_NONE: U64 = np.empty(0, dtype=np.uint64)
+_ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who hears: what the same route means to two of them may differ."""
+
+    local_as: int
+    """Origin of a route with an empty path (RFC 6811, 2)."""
+    own_as: frozenset[int] = frozenset()
+    """AS numbers that are ours: a path that holds one is a loop (RFC 4271, 9.1.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Columns:
+    """Routes of one family, one entry each. In ascending order of prefix when they come from one chunk."""
+
+    family: AddressFamily
+    high: U64
+    """IPv4: the address. IPv6: its first 64 bits."""
+    low: U64
+    """IPv6: its last 64 bits. IPv4: nothing."""
+    lengths: NDArray[np.uint8]
+    path_lengths: NDArray[np.uint16]
+    meds: NDArray[np.uint32]
+    origins: NDArray[np.uint32]
+    """AS number; 0 for none (RFC 6811: an AS_SET)."""
+    is_loop: Bools
+    """The path holds an AS number of ours."""
+    learned_s: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, rows: "NDArray[Any]") -> "Columns":
+        """Those rows (numbers or a mask), in that order."""
+        return Columns(
+            family=self.family,
+            high=self.high[rows],
+            low=self.low if self.family is AddressFamily.IPV4 else self.low[rows],
+            lengths=self.lengths[rows],
+            path_lengths=self.path_lengths[rows],
+            meds=self.meds[rows],
+            origins=self.origins[rows],
+            is_loop=self.is_loop[rows],
+            learned_s=self.learned_s[rows],
+        )
+
+    def prefixes(self) -> bytes:
+        """All prefixes, 5 or 17 bytes each."""
+        return pack_prefixes(self.family, self.high, self.low, self.lengths)
+
+    def prefix(self, row: int) -> Prefix:
+        """One prefix."""
+        length = bytes([int(self.lengths[row])])
+        if self.family is AddressFamily.IPV4:
+            return int(self.high[row]).to_bytes(4, "big") + length
+        return int(self.high[row]).to_bytes(8, "big") + int(self.low[row]).to_bytes(8, "big") + length
+
+
+def empty_columns(family: AddressFamily) -> Columns:
+    """No routes."""
+    return Columns(
+        family=family,
+        high=_NONE,
+        low=_NONE,
+        lengths=np.empty(0, dtype=np.uint8),
+        path_lengths=np.empty(0, dtype=np.uint16),
+        meds=np.empty(0, dtype=np.uint32),
+        origins=np.empty(0, dtype=np.uint32),
+        is_loop=np.empty(0, dtype=np.bool_),
+        learned_s=np.empty(0, dtype=np.uint32),
+    )
+
+
+def join_columns(family: AddressFamily, parts: Sequence[Columns]) -> Columns:
+    """All rows of parts of one family, in the order of the parts."""
+    if len(parts) <= 1:
+        return parts[0] if parts else empty_columns(family)
+    return Columns(
+        family=family,
+        high=np.concatenate([part.high for part in parts]),
+        low=np.concatenate([part.low for part in parts]),
+        lengths=np.concatenate([part.lengths for part in parts]),
+        path_lengths=np.concatenate([part.path_lengths for part in parts]),
+        meds=np.concatenate([part.meds for part in parts]),
+        origins=np.concatenate([part.origins for part in parts]),
+        is_loop=np.concatenate([part.is_loop for part in parts]),
+        learned_s=np.concatenate([part.learned_s for part in parts]),
+    )
+
+
+# ---- prefixes
+
+
+def split_prefixes(family: AddressFamily, packed: bytes) -> tuple[U64, U64, NDArray[np.uint8]]:
+    """Packed prefixes as the columns high, low, lengths."""
+    rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, prefix_bytes(family))
+    if family is AddressFamily.IPV4:
+        high = np.ascontiguousarray(rows[:, :4]).view(">u4").ravel().astype(np.uint64)
+        return high, _NONE, rows[:, 4].copy()
+    words = np.ascontiguousarray(rows[:, :16]).view(">u8").astype(np.uint64)
+    return words[:, 0].copy(), words[:, 1].copy(), rows[:, 16].copy()
+
+
+def pack_prefixes(family: AddressFamily, high: U64, low: U64, lengths: NDArray[np.uint8]) -> bytes:
+    """The reverse of `split_prefixes`."""
+    rows = np.empty((len(lengths), prefix_bytes(family)), dtype=np.uint8)
+    if family is AddressFamily.IPV4:
+        rows[:, :4] = high.astype(">u4").view(np.uint8).reshape(-1, 4)
+    else:
+        rows[:, :8] = high.astype(">u8").view(np.uint8).reshape(-1, 8)
+        rows[:, 8:16] = low.astype(">u8").view(np.uint8).reshape(-1, 8)
+    rows[:, -1] = lengths
+    return rows.tobytes()
+
+
+def masked(words: U64, lengths: "NDArray[Any] | int", bits: int) -> U64:
+    """The first `lengths` of `bits` bits of each word, the rest zero; lengths outside 0 to `bits` count as the ends."""
+    kept = np.clip(np.asarray(lengths, dtype=np.int64), 0, bits)
+    shift = (bits - kept).astype(np.uint64)
+    # Numpy does not say what a shift by all 64 bits gives.
+    mask = np.where(shift >= 64, np.uint64(0), _ALL << np.minimum(shift, np.uint64(63)))
+    result: U64 = words & mask
+    return result
+
+
+def order_of(family: AddressFamily, high: U64, low: U64, lengths: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Row numbers in ascending order of prefix; equal ones stay in their order."""
+    if family is AddressFamily.IPV4:
+        return np.argsort((high << np.uint64(8)) | lengths, kind="stable")
+    return np.lexsort((lengths, low, high))
+
+
+# ---- reading
+
+
+def read_columns(packed: bytes, listener: Listener) -> Columns:
+    """Read one chunk.
+
+    Raises:
+        RouteError: not a chunk, cut off, too large, or with contents that a chunk cannot have.
+    """
+    payload = _inflated(packed)
+    try:
+        code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
+    except struct.error:
+        raise RouteError("a chunk that is cut off") from None
+    family = {4: AddressFamily.IPV4, 6: AddressFamily.IPV6}.get(code)
+    if family is None:
+        raise RouteError(f"a chunk of the unknown family {code}")
+    start = _HEAD.size + rows * prefix_bytes(family)
+    if not rows or not 0 < count <= rows or len(payload) != start + 8 * rows + 4 * count + attribute_bytes:
+        raise RouteError("a chunk whose sizes do not fit its bytes")
+    high, low, lengths = split_prefixes(family, payload[_HEAD.size : start])
+    _check_prefixes(family, high, low, lengths)
+    places = np.frombuffer(payload, dtype="<u4", count=rows, offset=start)
+    if int(places.max()) >= count:
+        raise RouteError("a chunk with a route whose attributes are missing")
+    behind = start + 8 * rows
+    sizes = np.frombuffer(payload, dtype="<u4", count=count, offset=behind)
+    path_lengths, meds, origins, loops = _scan(payload[behind + 4 * count :], sizes.tolist(), listener)
+    learned_s = np.frombuffer(payload, dtype="<u4", count=rows, offset=start + 4 * rows)
+    return Columns(
+        family=family,
+        high=high,
+        low=low,
+        lengths=lengths,
+        path_lengths=np.array(path_lengths, dtype=np.uint16)[places],
+        meds=np.array(meds, dtype=np.uint32)[places],
+        origins=np.array(origins, dtype=np.uint32)[places],
+        is_loop=np.array(loops, dtype=np.bool_)[places],
+        learned_s=learned_s.astype(np.uint32),
+    )
+
+
+def count_routes(packed: Iterable[bytes]) -> tuple[int, ...]:
+    """How many routes each chunk has; reads all of each, raises as `read_columns` does."""
+    nobody = Listener(local_as=0)
+    return tuple(len(read_columns(one, nobody)) for one in packed)
+
+
+def _inflated(packed: bytes) -> bytes:
+    if packed[:4] != _MAGIC:
+        raise RouteError(f"no chunk that this version reads: it begins with {bytes(packed[:4])!r}, not {_MAGIC!r}")
+    inflater = zlib.decompressobj()
+    try:
+        payload = inflater.decompress(packed[4:], MOST_CHUNK_BYTES + 1)
+    except zlib.error as error:
+        raise RouteError(f"a broken chunk: {error}") from None
+    if len(payload) > MOST_CHUNK_BYTES or not inflater.eof or inflater.unused_data:
+        raise RouteError(f"a chunk that is cut off, has more behind it, or is over {MOST_CHUNK_BYTES} bytes")
+    return payload
+
+
+def _check_prefixes(family: AddressFamily, high: U64, low: U64, lengths: NDArray[np.uint8]) -> None:
+    if family is AddressFamily.IPV4:
+        is_wrong = (lengths > 32) | (masked(high, lengths, 32) != high)
+        key = (high << np.uint64(8)) | lengths
+        is_ascending = bool((key[1:] > key[:-1]).all())
+    else:
+        tails = np.maximum(lengths.astype(np.int64) - 64, 0)
+        is_wrong = (lengths > 128) | (masked(high, lengths, 64) != high) | (masked(low, tails, 64) != low)
+        is_same_high, is_same_low = high[1:] == high[:-1], low[1:] == low[:-1]
+        is_ascending = bool(
+            (
+                (high[1:] > high[:-1])
+                | (is_same_high & (low[1:] > low[:-1]))
+                | (is_same_high & is_same_low & (lengths[1:] > lengths[:-1]))
+            ).all()
+        )
+    if is_wrong.any():
+        raise RouteError("a chunk with bits set behind the length of a prefix, or a length that is none")
+    if not is_ascending:
+        raise RouteError("a chunk whose prefixes are not in ascending order")
+
+
+def _scan(data: bytes, sizes: list[int], listener: Listener) -> tuple[list[int], list[int], list[int], list[bool]]:
+    """Path length, MED (missing: 0), origin and loop of each set of attributes."""
+    count = len(sizes)
+    path_lengths, meds, origins, loops = [0] * count, [0] * count, [0] * count, [False] * count
+    own = tuple(struct.pack("<I", number) for number in listener.own_as)
+    front = _FRONT.unpack_from
+    at = end = 0
+    try:
+        for index, size in enumerate(sizes):
+            end += size
+            kind, has_med, med, hop_bytes = front(data, at)
+            if kind > 2 or hop_bytes not in (4, 16):
+                raise RouteError("a chunk with broken attributes")
+            at += _FRONT_BYTES + hop_bytes
+            hops = data[at] | data[at + 1] << 8
+            start, at = at + 2, at + 2 + 6 * hops
+            # The usual path is a row of single numbers: all sizes are zero, and nothing needs to be taken apart.
+            if data[start:at:6].strip(b"\0") or data[start + 1 : at : 6].strip(b"\0"):
+                at, numbers, origin = _walk_path(data, start, hops)
+                loops[index] = not listener.own_as.isdisjoint(numbers)
+            else:
+                origin = int.from_bytes(data[at - 4 : at], "little") if hops else listener.local_as
+                for each in own:
+                    if each in data[start:at] and any(data[one + 2 : one + 6] == each for one in range(start, at, 6)):
+                        loops[index] = True
+            path_lengths[index], origins[index] = hops, origin
+            if has_med:
+                meds[index] = med
+            at += 2 + 4 * (data[at] | data[at + 1] << 8)
+            at += 2 + 12 * (data[at] | data[at + 1] << 8)
+            if at != end:
+                raise RouteError("a chunk with more or fewer bytes than attributes")
+    except (struct.error, IndexError):
+        raise RouteError("a chunk with broken attributes") from None
+    if at != len(data):
+        raise RouteError("a chunk with more or fewer bytes than attributes")
+    return path_lengths, meds, origins, loops
+
+
+def _walk_path(data: bytes, at: int, hops: int) -> tuple[int, set[int], int]:
+    """End, numbers and origin (0 for a set) of a path with sets in it."""
+    numbers: set[int] = set()
+    origin = 0
+    for _ in range(hops):
+        size = data[at] | data[at + 1] << 8
+        found = struct.unpack_from(f"<{size or 1}I", data, at + 2)
+        origin = 0 if size else found[0]
+        numbers.update(found)
+        at += 2 + 4 * (size or 1)
+    return at, numbers, origin
