@@ -501,7 +501,7 @@ class TestOperators:
         assert refused.json()["detail"] == "no other appliance serves clients" + FORCE_HINT
         kept = await api.ask("DELETE", "/v1/appliances/a2")
         assert (kept.status_code, kept.json()["detail"].endswith("; disable it first")) == (409, True)
-        forced = b'{"admin_state": "disabled", "is_forced": true}'
+        forced = b'{"admin_state": "disabled", "is_forced": true, "reason": "on fire"}'
         await api.ok("PATCH", "/v1/appliances/a2", forced)
         assert "forced past" in (await api.ok("GET", "/v1/events?limit=1&newest=true"))[-1]["detail"]
         assert await api.refused("PATCH", "/v1/appliances/a2", drain) == (409, "illegal-move")

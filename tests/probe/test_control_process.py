@@ -194,7 +194,7 @@ def test_faults_at_start_are_named(tmp_path: Path, cli: Cli) -> None:
     config.write_text(config.read_text().replace("port = 8400", "port = 0"))
     command = [*HEADRACE, "control", "--config", str(config)]
     migrated = subprocess.run([*command, "--migrate-only"], capture_output=True, text=True, timeout=60, check=True)
-    assert "0003, was empty" in migrated.stderr
+    assert "0004, was empty" in migrated.stderr
     broken = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (broken.returncode, "control.key" in broken.stderr, "Traceback" in broken.stderr) == (29, True, False)
 
@@ -241,7 +241,7 @@ def test_check_finds_what_a_start_would_run_into_and_changes_nothing(tmp_path: P
     config.write_text(text)
     assert {file.name for file in folder.iterdir()} == names
     assert cli("control", "--config", str(config), "--migrate-only").code == 0
-    assert "schema 0003, up to date" in check().err
+    assert "schema 0004, up to date" in check().err
 
 
 def test_check_on_postgresql(tmp_path: Path) -> None:

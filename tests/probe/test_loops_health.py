@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.base.clock import SystemClock
+from headrace.base.ids import ApplianceId
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.control.adapters.store import open_store
@@ -16,6 +17,7 @@ from headrace.control.loops.service import run_loops
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.state import LoopState
 from headrace.control.loops.testing import EVENT, ServedAppliance, enrol, hasty, make_title, publish
+from headrace.fleet.maintenance import MaintenanceWindow, WindowState
 from headrace.fleet.model import AdminState, HealthReason, HealthState
 from headrace.wire.snapshot import unpack_snapshot
 
@@ -156,6 +158,38 @@ async def test_a_drain_moves_new_sessions_at_once_and_ends_when_the_running_ones
         network.change("a-1", AdminState.ENABLED)
         await network.until(lambda: network.health()["a-1"].state is UP, most_s=6)
         assert not is_drained(network.store.appliance("a-1").health_memory)
+
+
+async def test_a_maintenance_window_drains_ahead_opens_and_comes_back_healthy(tmp_path):
+    async with running(tmp_path, settings=hasty()) as network:
+        await network.add("a-1", "a-2")
+        await network.until(lambda: len(network.healthy()) == 2, most_s=10)
+        now_s = time.time()
+        window = MaintenanceWindow(
+            window_id="",
+            appliance_id=ApplianceId("a-1"),
+            starts_s=now_s + 4,
+            ends_s=now_s + 6,
+            drain_ahead_s=3.5,
+            reason="new disk",
+        )
+        assert network.store.add_window(window, expected=0, event=EVENT, now_s=now_s)
+
+        def steered():
+            snapshot = unpack_snapshot(network.store.snapshot().packed)
+            return {one.appliance_id: one.admin_state for one in snapshot.appliances}["a-1"]
+
+        await network.until(lambda: steered() is AdminState.DRAINING, most_s=3)
+        assert network.store.appliance("a-1").appliance.admin_state is AdminState.ENABLED  # the operator's own
+        await network.until(lambda: steered() is AdminState.DISABLED, most_s=6)
+        network.appliances[0].is_frozen = True
+        await network.until(lambda: network.store.windows()[0].window.state is WindowState.RETURNING, most_s=5)
+        assert steered() is AdminState.DISABLED
+        network.appliances[0].is_frozen = False
+        await network.until(lambda: network.given_out() == {"a-1", "a-2"}, most_s=12)
+        kinds = [one.kind.removeprefix("maintenance.") for one in network.store.events(limit=1000)]
+        told = [kind for kind in kinds if kind in ("draining", "started", "ended", "done")]
+        assert told == ["draining", "started", "ended", "done"]
 
 
 async def test_when_everything_falls_silent_the_last_state_is_held_and_said(tmp_path):

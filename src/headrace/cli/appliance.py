@@ -8,6 +8,7 @@ from rich.table import Table
 from headrace.base.clock import Clock, SystemClock
 from headrace.base.errors import HeadraceError
 from headrace.base.ids import appliance_id, site_id
+from headrace.base.instants import show_instant
 from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
 from headrace.fleet.model import AdminState
@@ -60,7 +61,8 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
         one = view.appliance
         holds = f"{view.holdings_count}/{view.plan_count}"
         traffic = show_bps(view.report.load.tx_bps)
-        wanted = f"{one.admin_state}{' (drained)' if view.is_drained else ''}"
+        held = f" {view.window.window_id}" if view.window is not None and view.window.is_holding else ""
+        wanted = f"{one.admin_state}{held}{' (drained)' if view.is_drained else ''}"
         health = view.health
         table.add_row(
             one.appliance_id, one.site_id, wanted, health.state, health.reason, traffic, holds, one.content_url
@@ -106,6 +108,7 @@ def _rows(view: ApplianceView) -> tuple[tuple[str, str], ...]:
     return (
         ("appliance", f"{view.appliance.appliance_id} at {view.appliance.site_id}, {view.appliance.content_url}"),
         ("wanted", f"{view.appliance.admin_state}{', drained' if view.is_drained else ''}"),
+        ("maintenance", _window(view)),
         ("health", f"{health.state}: {health.reason} {health.detail}".rstrip()),
         ("traffic", f"{show_bps(report.load.tx_bps)}, {show_count(report.load.sessions, 'session')}"),
         ("holds", f"{view.holdings_count} of {show_count(view.plan_count, 'file')}, {show_bytes(view.holdings_bytes)}"),
@@ -120,6 +123,14 @@ def _rows(view: ApplianceView) -> tuple[tuple[str, str], ...]:
         ),
         ("release", f"headrace {report.release.headrace}, Linux {report.release.kernel}"),
     )
+
+
+def _window(view: ApplianceView) -> str:
+    one = view.window
+    if one is None:
+        return "none planned"
+    times = f"{show_instant(one.starts_s, one.zone)} to {show_instant(one.ends_s, one.zone)}"
+    return f"{one.window_id} {one.state}, {times}: {one.reason} {one.detail}".rstrip()
 
 
 def _token(

@@ -20,6 +20,7 @@ COMMANDS = (
     "title",
     "site",
     "appliance",
+    "maintenance",
     "token",
     "status",
     "log",

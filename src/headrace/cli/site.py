@@ -38,6 +38,7 @@ def _add(
     latitude: Annotated[float | None, typer.Option(help="Degrees north.", min=-90, max=90)] = None,
     longitude: Annotated[float | None, typer.Option(help="Degrees east.", min=-180, max=180)] = None,
     prefix: Annotated[list[str] | None, typer.Option(help="Client network, 192.0.2.0/24; again for more.")] = None,
+    region: Annotated[str, typer.Option(help="Sites of one region stand in for one another.")] = "",
     last_resort: Annotated[bool, typer.Option("--last-resort", help="Serves clients whom no site hears.")] = False,
     control: ControlUrl = None,
     token_file: TokenFile = None,
@@ -55,6 +56,7 @@ def _add(
         longitude_deg=longitude,
         prefixes=tuple(prefix or ()),
         is_last_resort=last_resort,
+        region=region,
     )
     ask_control(lambda client: _put(client, wanted), control=control, token_file=token_file, ca=ca)
     err.print(f"site {wanted.site_id}: {show_count(len(wanted.prefixes), 'prefix', 'prefixes')}")
@@ -68,7 +70,7 @@ def _load(
 ) -> None:
     """Add or replace many sites; the file is checked whole before the first is sent.
 
-    A table has the keys site_id, name, kind, latitude_deg, longitude_deg, prefixes, is_last_resort.
+    A table has the keys site_id, name, kind, latitude_deg, longitude_deg, prefixes, is_last_resort, region.
 
     Example: [bold]headrace site load sites.toml[/]
     """
@@ -94,9 +96,10 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
     if as_json:
         typer.echo(encode(sites, shape).decode())
         return
-    table = Table("site", "name", "kind", "place", "prefixes", "last resort")
+    table = Table("site", "name", "kind", "place", "region", "prefixes", "last resort")
     for site in sites:
-        table.add_row(site.site_id, site.name, site.kind, _place(site), _few(site.prefixes), _yes(site.is_last_resort))
+        few, last = _few(site.prefixes), _yes(site.is_last_resort)
+        table.add_row(site.site_id, site.name, site.kind, _place(site), site.region, few, last)
     out.print(table)
 
 
@@ -119,7 +122,7 @@ def _show(
         typer.echo(encode(found).decode())
         return
     out.print(found.site_id, style="bold", end=" ")
-    out.print(f"{found.name}\n{found.kind}, {_place(found)}")
+    out.print(f"{found.name}\n{found.kind}, {_place(found)}{', region ' + found.region if found.region else ''}")
     out.print("\n".join(found.prefixes) or "no prefixes")
 
 

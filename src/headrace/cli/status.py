@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.base.clock import Clock, SystemClock
+from headrace.base.instants import show_instant
 from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, out, plain
 from headrace.fleet.model import AdminState, FillState, HealthState, distinct_disks
@@ -141,6 +142,8 @@ def _state(one: ApplianceView) -> Text:
     text = Text(str(state), style=_STYLES[state])
     if one.appliance.admin_state is not AdminState.ENABLED:
         text.append(f" {'drained' if one.is_drained else one.appliance.admin_state}", style="yellow")
+        if one.window is not None and one.window.is_holding:
+            text.append(f" by {one.window.window_id} until {show_instant(one.window.ends_s, one.window.zone)}")
     return text
 
 

@@ -39,6 +39,7 @@ def check_site(site: Site) -> None:
     for name, value, most in (("latitude", site.latitude_deg, 90), ("longitude", site.longitude_deg, 180)):
         if value is not None and not -most <= value <= most:
             raise FleetError(f"site {site.site_id}: {name} {value} is not between -{most} and {most} degrees")
+    check_words(f"site {site.site_id}: region", site.region, most=63, may_be_empty=True)
     check_storable(f"site {site.site_id}", site)
 
 

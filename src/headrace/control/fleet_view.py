@@ -1,12 +1,15 @@
 """The fleet as operators see it, put together from stored rows. Pure, except for the small memory in FleetViews."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 from headrace.base.clock import Clock
+from headrace.control.in_force import row_in_force
 from headrace.control.loops.memory import is_drained
 from headrace.control.model import CatalogTotals, FleetRow
 from headrace.control.ports import Store
+from headrace.fleet.maintenance import MaintenanceWindow, WindowState
 from headrace.fleet.model import AdminState, Site
 from headrace.wire.operator import ApplianceView, FleetView
 
@@ -14,8 +17,14 @@ FRESH_S = 0.4
 """However many ask, the view is put together at most this often."""
 
 
-def view_appliance(row: FleetRow) -> ApplianceView:
-    """One appliance: wanted, reported, concluded."""
+def view_appliance(own: FleetRow, windows: Sequence[MaintenanceWindow] = ()) -> ApplianceView:
+    """One appliance: wanted, reported, concluded.
+
+    Args:
+        own: with the operator's own admin state.
+        windows: those that have not ended.
+    """
+    row = row_in_force(own, windows)
     is_draining = row.appliance.admin_state is AdminState.DRAINING
     return ApplianceView(
         appliance=row.appliance,
@@ -27,17 +36,35 @@ def view_appliance(row: FleetRow) -> ApplianceView:
         plan_count=row.plan.count,
         plan_bytes=row.plan.total_bytes,
         is_drained=is_draining and is_drained(row.health_memory),
+        own_state=own.appliance.admin_state,
+        window=_window_of(own, windows),
     )
 
 
+def _window_of(row: FleetRow, windows: Sequence[MaintenanceWindow]) -> MaintenanceWindow | None:
+    """The one that holds it longest, else the next one for it."""
+    name = row.appliance.appliance_id
+    holding = [one for one in windows if one.is_holding and name in one.members]
+    if holding:
+        return max(holding, key=lambda one: one.ends_s)
+    planned = [one for one in windows if one.state is WindowState.PLANNED and one.covers(row.appliance)]
+    return min(planned, key=lambda one: one.starts_s, default=None)
+
+
 def view_fleet(
-    sites: tuple[Site, ...], rows: tuple[FleetRow, ...], totals: CatalogTotals, *, is_health_held: bool, now_s: float
+    sites: tuple[Site, ...],
+    rows: tuple[FleetRow, ...],
+    totals: CatalogTotals,
+    *,
+    windows: Sequence[MaintenanceWindow] = (),
+    is_health_held: bool,
+    now_s: float,
 ) -> FleetView:
     """The whole fleet."""
     return FleetView(
         now_s=now_s,
         sites=sites,
-        appliances=tuple(view_appliance(row) for row in rows),
+        appliances=tuple(view_appliance(row, windows) for row in rows),
         title_count=totals.title_count,
         file_count=totals.file_count,
         total_bytes=totals.total_bytes,
@@ -70,6 +97,7 @@ class FleetViews:
                     self._store.sites(),
                     self._store.fleet(),
                     self._totals,
+                    windows=[one.window for one in self._store.windows()],
                     is_health_held=self._store.is_health_held(),
                     now_s=self._clock.now_s(),
                 )

@@ -2,12 +2,17 @@
 
 import threading
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
+from headrace.control.leaving import NAMED_TITLES
 from headrace.control.model import EMPTY_DIGEST, StoredTitle
 from headrace.control.ports import Store
-from headrace.placement.copies import count_sole_files
+from headrace.placement.copies import sole_files
+
+_LOOKED_AT = 100
+"""Files of which the titles are looked up."""
 
 
 class Holders:
@@ -32,13 +37,20 @@ class Holders:
                 sum(count for digest, count in shares.items() if files.issubset(self._sets[digest])) for files in wanted
             )
 
-    def sole_files(self, appliance_id: ApplianceId, others: frozenset[ApplianceId]) -> int:
-        """Published files that this appliance holds and none of `others` does."""
+    def sole_files(self, leaving: AbstractSet[ApplianceId], others: AbstractSet[ApplianceId]) -> FileSet:
+        """Published files that some of `leaving` hold and none of `others` does."""
         with self._lock:
             self._refresh()
-            own = self._sets[self._digests.get(appliance_id, EMPTY_DIGEST)]
+            own = FileSet()
+            for digest in {self._digests[name] for name in leaving if name in self._digests}:
+                own = own | self._sets[digest]
             elsewhere = {self._digests[name] for name in others if name in self._digests}
-            return count_sole_files(own, [self._sets[digest] for digest in elsewhere], self._store.published())
+            return sole_files(own, [self._sets[digest] for digest in elsewhere], self._store.published())
+
+    def titles_of(self, files: FileSet) -> tuple[str, ...]:
+        """A few of the titles that these files belong to."""
+        found = self._store.files(tuple(files.page(0, _LOOKED_AT)))
+        return tuple(sorted({file.title_id for file in found})[:NAMED_TITLES])
 
     def _refresh(self) -> None:
         version = self._store.versions().holdings

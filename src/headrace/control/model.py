@@ -9,6 +9,7 @@ from enum import StrEnum
 from headrace.base.ids import ApplianceId, FileNo, SiteId, TitleId
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import Title
+from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import Appliance, ApplianceReport, Health
 from headrace.wire.agent import DesiredState
 from headrace.wire.operator import Role
@@ -26,7 +27,7 @@ class NewEvent:
     kind: str
     """Past tense, dotted: appliance.enrolled, appliance.health-changed, title.published."""
     subject: str
-    """site/<id>, appliance/<id>, title/<id>, token/<id> or fleet."""
+    """site/<id>, appliance/<id>, title/<id>, token/<id>, maintenance/<id> or fleet."""
     reason: str
     detail: str = ""
 
@@ -36,7 +37,7 @@ class Versions:
     """Counters that grow with each committed change of their kind: a reader that saw the same number has seen all."""
 
     fleet: int
-    """Sites, appliances' settings, health, and whether health is held."""
+    """Sites, appliances' settings, maintenance windows, health, and whether health is held."""
     titles: int
     holdings: int
     plans: int
@@ -97,6 +98,14 @@ class HealthChange:
     expected_version: int
     memory: str
     event: NewEvent | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredWindow:
+    """A maintenance window and the version that compare-and-set compares."""
+
+    window: MaintenanceWindow
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

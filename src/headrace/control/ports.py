@@ -26,10 +26,12 @@ from headrace.control.model import (
     StoredSet,
     StoredSnapshot,
     StoredTitle,
+    StoredWindow,
     TitleConflict,
     TokenRow,
     Versions,
 )
+from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import Appliance, Health, Site
 from headrace.wire.agent import DesiredState
 from headrace.wire.operator import EventView
@@ -107,6 +109,35 @@ class FleetStore(Protocol):
 
     def set_health_held(self, is_held: bool, *, event: NewEvent, now_s: float) -> bool:
         """Compare-and-set against the opposite; False (and no event) when it was so already."""
+        ...
+
+
+class MaintenanceStore(Protocol):
+    """Maintenance windows."""
+
+    def windows(self, *, with_ended: bool = False) -> tuple[StoredWindow, ...]:
+        """Those that have not ended, in the order in which they were planned; or all that are kept."""
+        ...
+
+    def windows_version(self) -> int:
+        """Grows with each change of a window: read it before `windows`, and give it to `add_window`."""
+        ...
+
+    def add_window(
+        self, window: MaintenanceWindow, *, expected: int, event: NewEvent, now_s: float
+    ) -> StoredWindow | None:
+        """Store a new window under the next id, which its event is about; None when a window changed since `expected`
+        was read: what was checked against the others may no longer be so."""
+        ...
+
+    def save_window(
+        self, window: MaintenanceWindow, *, expected_version: int, event: NewEvent | None, now_s: float
+    ) -> bool:
+        """Compare-and-set a window."""
+        ...
+
+    def drop_windows(self, *, ended_before_s: float) -> int:
+        """Forget windows that have ended and whose time was over before that; how many went."""
         ...
 
 
@@ -298,7 +329,7 @@ class RecordStore(Protocol):
         ...
 
 
-class Store(FleetStore, HoldingsStore, CatalogStore, TokenStore, RecordStore, Protocol):
+class Store(FleetStore, MaintenanceStore, HoldingsStore, CatalogStore, TokenStore, RecordStore, Protocol):
     """The whole store."""
 
     def close(self) -> None: ...

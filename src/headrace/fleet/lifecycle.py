@@ -1,14 +1,16 @@
 """An appliance's life as operators move it: enabled, draining, disabled; when a drain is done; who may leave.
 
-Pure. The failure budget stands here and nowhere else: every way to take an appliance out of service (a drain, a
-disable, later an upgrade) asks `check_may_leave` first. Turn-up and health are concluded in `health`.
+Pure. The failure budget stands here and nowhere else: every way to take appliances out of service (a drain, a disable,
+a maintenance window when it is planned and again when it begins, later an upgrade) asks `check_may_leave` first.
+Turn-up and health are concluded in `health`.
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headrace.base.ids import ApplianceId
+from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState, Appliance, ApplianceReport, FleetError, Health, HealthState
 
 ADMIN_MOVES: dict[AdminState, tuple[AdminState, ...]] = {
@@ -78,23 +80,29 @@ def conclude_drain(
 
 
 class LeaveReason(StrEnum):
-    """Why an appliance may or may not be taken out of service."""
+    """Why appliances may or may not be taken out of service."""
 
     GIVES_NOTHING = "gives-nothing"
-    """It serves no client now, so nothing is lost."""
+    """They serve no client now, so nothing is lost."""
     WITHIN_BUDGET = "within-budget"
     LAST_OF_FLEET = "last-of-fleet"
     LAST_OF_SITE = "last-of-site"
     LAST_COPIES = "last-copies"
+    """Files would be on no serving appliance of the fleet."""
+    LAST_IN_REGION = "last-in-region"
+    """Files would be on no serving appliance of the region."""
+    SITE_OVER_BUDGET = "site-over-budget"
     OVER_BUDGET = "over-budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureBudget:
-    """How much of the fleet may be away at once."""
+    """How much may be away at once. Disabled appliances are away until they are removed; new ones do not count yet."""
 
     away_ratio: float = 0.5
-    """Share of the enabled appliances, with this one, that may be out of service; one may always be."""
+    """Share of the fleet, with those that leave, that may be out of service; one may always be."""
+    site_away_ratio: float = 0.5
+    """The same of one site: half of it still carries the site's traffic outside the evening peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +110,7 @@ class Standing:
     """What the budget asks of one appliance."""
 
     appliance: Appliance
+    """With the admin state in force, maintenance windows included."""
     health: Health
 
     @property
@@ -109,10 +118,27 @@ class Standing:
         """New sessions are steered to it."""
         return self.appliance.admin_state is AdminState.ENABLED and self.health.state is HealthState.HEALTHY
 
+    @property
+    def is_counted(self) -> bool:
+        """It has served or was taken out of service, so it is part of what may be away."""
+        return self.health.is_turned_up or self.appliance.admin_state is AdminState.DISABLED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """Published files of which those that leave have the last copies on serving appliances."""
+
+    in_fleet: int = 0
+    in_region: int = 0
+    region: str = ""
+    """The region where, as `fleet.region` names it."""
+    titles: tuple[str, ...] = ()
+    """Some of the titles that these files belong to, for people."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveVerdict:
-    """Whether an appliance may leave, and why."""
+    """Whether appliances may leave, and why."""
 
     may_leave: bool
     reason: LeaveReason
@@ -120,36 +146,64 @@ class LeaveVerdict:
 
 
 def check_may_leave(
-    leaving: ApplianceId, fleet: Sequence[Standing], *, sole_files: int = 0, budget: FailureBudget | None = None
+    leaving: AbstractSet[ApplianceId],
+    fleet: Sequence[Standing],
+    *,
+    copies: Copies | None = None,
+    budget: FailureBudget | None = None,
 ) -> LeaveVerdict:
-    """Ask the failure budget whether `leaving` may be drained, disabled or taken away now.
+    """Ask the failure budget whether `leaving` may be drained, disabled or taken away now, all at once.
 
     Args:
-        sole_files: published files that it holds and no other serving appliance does (`placement.copies`).
+        copies: what only those that leave hold; see `placement.copies` for how it is found.
 
-    An unknown appliance gives nothing. An operator may overrule a refusal; the caller records that in the event.
+    Unknown appliances give nothing. An operator may overrule a refusal; the caller records that in the event.
     """
-    budget = budget or FailureBudget()
-    own = next((one for one in fleet if one.appliance.appliance_id == leaving), None)
-    if own is None or not own.is_serving:
+    copies, budget = copies or Copies(), budget or FailureBudget()
+    going = [one for one in fleet if one.appliance.appliance_id in leaving and one.is_serving]
+    if not going:
         return LeaveVerdict(may_leave=True, reason=LeaveReason.GIVES_NOTHING)
-    others = [one for one in fleet if one.is_serving and one is not own]
-    if not others:
+    staying = [one for one in fleet if one.appliance.appliance_id not in leaving]
+    if not any(one.is_serving for one in staying):
         return _refused(LeaveReason.LAST_OF_FLEET, "no other appliance serves clients")
-    neighbours = [one for one in fleet if one is not own and one.appliance.site_id == own.appliance.site_id]
-    if neighbours and not any(one.is_serving for one in neighbours):
-        away = _names(neighbours)
-        return _refused(LeaveReason.LAST_OF_SITE, f"the others of site {own.appliance.site_id} are away: {away}")
-    if sole_files:
-        return _refused(LeaveReason.LAST_COPIES, f"{sole_files} files are on no other serving appliance")
-    counted = [one for one in fleet if one.health.is_turned_up]
-    most_away = max(1, int(budget.away_ratio * len(counted)))
-    away_then = len(counted) - len([one for one in others if one.health.is_turned_up])
-    if away_then > most_away:
-        return _refused(
-            LeaveReason.OVER_BUDGET, f"{away_then} of {len(counted)} would be away, at most {most_away} may"
-        )
+    for site_id in sorted({one.appliance.site_id for one in going}):
+        neighbours = [one for one in staying if one.appliance.site_id == site_id]
+        if neighbours and not any(one.is_serving for one in neighbours):
+            return _refused(LeaveReason.LAST_OF_SITE, f"the others of site {site_id} are away: {_names(neighbours)}")
+    if copies.in_fleet:
+        return _refused(LeaveReason.LAST_COPIES, f"{_files(copies, copies.in_fleet)} on no other serving appliance")
+    if copies.in_region:
+        where = f"on no other serving appliance of {copies.region}"
+        return _refused(LeaveReason.LAST_IN_REGION, f"{_files(copies, copies.in_region)} {where}")
+    return _check_shares(leaving, fleet, sorted({one.appliance.site_id for one in going}), budget)
+
+
+def _check_shares(
+    leaving: AbstractSet[ApplianceId], fleet: Sequence[Standing], sites: Sequence[SiteId], budget: FailureBudget
+) -> LeaveVerdict:
+    """The budgets of the sites, then that of the fleet."""
+    for site_id in sites:
+        inside = [one for one in fleet if one.appliance.site_id == site_id]
+        away, counted, most = _away(leaving, inside, budget.site_away_ratio)
+        if away > most:
+            detail = f"{away} of {counted} of site {site_id} would be away, at most {most} may"
+            return _refused(LeaveReason.SITE_OVER_BUDGET, detail)
+    away, counted, most = _away(leaving, fleet, budget.away_ratio)
+    if away > most:
+        return _refused(LeaveReason.OVER_BUDGET, f"{away} of {counted} would be away, at most {most} may")
     return LeaveVerdict(may_leave=True, reason=LeaveReason.WITHIN_BUDGET)
+
+
+def _away(leaving: AbstractSet[ApplianceId], among: Iterable[Standing], ratio: float) -> tuple[int, int, int]:
+    """How many would be away, of how many that count, and how many may be."""
+    counted = [one for one in among if one.is_counted]
+    stay = sum(one.is_serving and one.appliance.appliance_id not in leaving for one in counted)
+    return len(counted) - stay, len(counted), max(1, int(ratio * len(counted)))
+
+
+def _files(copies: Copies, count: int) -> str:
+    named = f" ({', '.join(copies.titles)})" if copies.titles else ""
+    return f"{count} files{named} are"
 
 
 def _refused(reason: LeaveReason, detail: str) -> LeaveVerdict:

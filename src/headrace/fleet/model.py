@@ -83,6 +83,8 @@ class Site:
     """Client networks in CIDR form that this site serves."""
     is_last_resort: bool = False
     """Serves clients that no site hears a route for."""
+    region: str = ""
+    """Sites that name the same region stand in for one another; '' for the sites that hear the same clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How many copies there are: which files would be on no serving appliance if one left. Pure.
+"""Last copies: which files would be on no serving appliance if some left. Pure.
 
 The failure budget (`fleet.lifecycle`) asks.
 """
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from headrace.catalog.fileset import FileSet
 
 
-def count_sole_files(own: FileSet, others: Iterable[FileSet], published: FileSet) -> int:
+def sole_files(own: FileSet, others: Iterable[FileSet], published: FileSet) -> FileSet:
     """Published files in `own` that none of `others` (the holdings of the other serving appliances) has."""
     sole = own & published
     for held in others:
         if not sole:
             break
         sole = sole - held
-    return len(sole)
+    return sole

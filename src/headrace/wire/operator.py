@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from headrace.base.ids import ApplianceId, SiteId, TitleId
 from headrace.catalog.model import Title
+from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import AdminState, Appliance, ApplianceReport, Health, Site
 
 
@@ -42,6 +43,10 @@ class ApplianceView:
     plan_bytes: int
     is_drained: bool
     """Draining, and no session is left on it."""
+    own_state: AdminState = AdminState.ENABLED
+    """What an operator wants by himself; `appliance.admin_state` is in force, with what a maintenance window holds."""
+    window: MaintenanceWindow | None = None
+    """The maintenance window that holds it, else the next one that is planned for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,24 @@ class ApplianceChange:
     reason: str = ""
     is_forced: bool = False
     """Also where `fleet.lifecycle.check_may_leave` refuses; kept in the record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceRequest:
+    """POST /v1/maintenance. Exactly one of `appliance_id` and `site_id`; instants are UTC epoch seconds."""
+
+    appliance_id: ApplianceId | None = None
+    site_id: SiteId | None = None
+    starts_s: float | None = None
+    """None: when a drain that begins now is over."""
+    ends_s: float
+    drain_ahead_s: float | None = None
+    """New sessions go elsewhere for so long before the start; None for the control plane's setting."""
+    reason: str
+    zone: str = "UTC"
+    """IANA name of the time zone to show the window in."""
+    is_forced: bool = False
+    """Also where `fleet.lifecycle.check_may_leave` refuses, now and when it begins; kept in the record."""
 
 
 FORCE_HINT = "; to do it all the same, use --force, or is_forced in the API"

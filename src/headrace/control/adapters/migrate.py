@@ -35,7 +35,7 @@ def look(url: str) -> SchemaLook:
     Raises:
         StoreError: a start could not use this store; the message says why and what to do.
     """
-    scripts = ScriptDirectory.from_config(_config())
+    scripts = ScriptDirectory.from_config(schema_config())
     newest = str(scripts.get_current_head())
     database = Database(url, is_looking=True)
     try:
@@ -83,7 +83,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     Raises:
         StoreError: the database cannot be asked, or is of a newer version of Headrace than this one.
     """
-    config = _config()
+    config = schema_config()
     newest = ScriptDirectory.from_config(config).get_current_head()
     with database.writing() as connection:
         if not database.is_sqlite:
@@ -99,7 +99,8 @@ def migrate(database: Database) -> tuple[str | None, str]:
     return before, str(newest)
 
 
-def _config() -> Config:
+def schema_config() -> Config:
+    """Where alembic finds the migrations."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     config.set_main_option("path_separator", "os")

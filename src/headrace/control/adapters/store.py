@@ -5,11 +5,12 @@ from headrace.control.adapters.migrate import migrate
 from headrace.control.adapters.store_catalog import SqlCatalog
 from headrace.control.adapters.store_fleet import SqlFleet
 from headrace.control.adapters.store_holdings import SqlHoldings
+from headrace.control.adapters.store_maintenance import SqlMaintenance
 from headrace.control.adapters.store_records import SqlRecords
 from headrace.control.adapters.store_tokens import SqlTokens
 
 
-class SqlStore(SqlFleet, SqlHoldings, SqlCatalog, SqlTokens, SqlRecords):
+class SqlStore(SqlFleet, SqlMaintenance, SqlHoldings, SqlCatalog, SqlTokens, SqlRecords):
     """All questions on one database."""
 
     def close(self) -> None:

@@ -191,6 +191,16 @@ leases = Table(
     Column("expires_at_s", Double, nullable=False),
 )
 
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("has_ended", Boolean, nullable=False),
+    Column("ends_s", Double, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
 notes = Table(
     "notes",
     metadata,

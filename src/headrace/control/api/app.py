@@ -11,13 +11,21 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import __version__
-from headrace.control.api import agents, appliances, sites, titles, tokens, watching
+from headrace.control.api import agents, appliances, maintenance, sites, titles, tokens, watching
 from headrace.control.api.limits import BodyLimit
 from headrace.control.api.openapi import describe
 from headrace.control.api.parts import Parts
 from headrace.control.api.problems import add_handlers
 
-_ROUTERS = (agents.router, watching.router, sites.router, appliances.router, titles.router, tokens.router)
+_ROUTERS = (
+    agents.router,
+    watching.router,
+    sites.router,
+    appliances.router,
+    maintenance.router,
+    titles.router,
+    tokens.router,
+)
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),

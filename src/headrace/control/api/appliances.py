@@ -1,17 +1,20 @@
 """Appliances: what is wanted of them, what they hold, and taking them away within the failure budget."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fastapi import APIRouter
 
 from headrace.base.ids import ApplianceId
+from headrace.control.api.budget import leaving_now, open_windows, overruled
 from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, not_found
 from headrace.control.checks import check_address, check_words
 from headrace.control.fleet_view import view_appliance
 from headrace.control.model import FleetRow
-from headrace.fleet.lifecycle import Standing, check_may_leave, check_move
+from headrace.fleet.lifecycle import check_move
+from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import AdminState, Appliance, FleetError
 from headrace.wire.operator import FORCE_HINT, ApplianceChange, ApplianceView, HoldingsView
 
@@ -21,13 +24,14 @@ router = APIRouter(route_class=GuardedRoute, tags=["appliances"])
 @router.get("/v1/appliances")
 def list_appliances(parts: WithParts) -> tuple[ApplianceView, ...]:
     """All appliances in order of id."""
-    return tuple(view_appliance(row) for row in parts.store.fleet())
+    windows = open_windows(parts)
+    return tuple(view_appliance(row, windows) for row in parts.store.fleet())
 
 
 @router.get("/v1/appliances/{appliance_id}")
 def show_appliance(parts: WithParts, appliance_id: str) -> ApplianceView:
     """One appliance: wanted, reported, concluded."""
-    return view_appliance(_row(parts, appliance_id))
+    return view_appliance(_row(parts, appliance_id), open_windows(parts))
 
 
 @router.get("/v1/appliances/{appliance_id}/holdings")
@@ -54,21 +58,23 @@ def change_appliance(parts: WithParts, caller: WithCaller, appliance_id: str, ch
     row = _row(parts, appliance_id)
     wanted = _changed(row.appliance, change)
     check_address(wanted.appliance_id, wanted.content_url, wanted.capacity_bps)
+    windows = open_windows(parts)
     if wanted == row.appliance:
-        return view_appliance(row)
+        _check_not_held(appliance_id, change.admin_state, windows)
+        return view_appliance(row, windows)
     if wanted.site_id not in {site.site_id for site in parts.store.sites()}:
         raise not_found(f"site {wanted.site_id}")
     detail = _what_changed(row.appliance, wanted)
     if wanted.admin_state is not row.appliance.admin_state:
         _check_move(wanted.appliance_id, row.appliance.admin_state, wanted.admin_state)
         if wanted.admin_state is not AdminState.ENABLED:
-            detail += _check_budget(parts, wanted.appliance_id, is_forced=change.is_forced, hint=FORCE_HINT)
+            detail += _check_budget(parts, wanted.appliance_id, change, FORCE_HINT)
     kind = "appliance.admin-changed" if wanted.admin_state is not row.appliance.admin_state else "appliance.changed"
     happened = noted(caller, kind, f"appliance/{appliance_id}", change.reason or "operator-asked", detail)
     now_s = parts.clock.now_s()
     if parts.store.change_appliance(wanted, expected_version=row.version, event=happened, now_s=now_s) is None:
         raise Refusal(409, "conflict", f"appliance {appliance_id} was changed at the same moment: look and ask again")
-    return view_appliance(_row(parts, appliance_id))
+    return view_appliance(_row(parts, appliance_id), windows)
 
 
 @router.delete("/v1/appliances/{appliance_id}", status_code=204)
@@ -76,7 +82,7 @@ def remove_appliance(parts: WithParts, caller: WithCaller, appliance_id: str, re
     """Forget an appliance and end its credential; what still serves is asked to leave within the failure budget."""
     check_words("reason", reason, may_be_empty=True)
     _row(parts, appliance_id)
-    _check_budget(parts, ApplianceId(appliance_id), is_forced=False, hint="; disable it first")
+    _check_budget(parts, ApplianceId(appliance_id), ApplianceChange(), "; disable it first")
     happened = noted(caller, "appliance.removed", f"appliance/{appliance_id}", reason or "operator-asked")
     if not parts.store.remove_appliance(ApplianceId(appliance_id), event=happened, now_s=parts.clock.now_s()):
         raise not_found(f"appliance {appliance_id}")
@@ -122,14 +128,19 @@ def _check_move(appliance_id: ApplianceId, now: AdminState, wanted: AdminState) 
         raise Refusal(409, "illegal-move", str(error)) from None
 
 
-def _check_budget(parts: Parts, leaving: ApplianceId, *, is_forced: bool, hint: str) -> str:
+def _check_not_held(appliance_id: str, wanted: AdminState | None, windows: Sequence[MaintenanceWindow]) -> None:
+    """Refuse to enable what is enabled already and only a maintenance window keeps out."""
+    holding = [one.window_id for one in windows if one.is_holding and appliance_id in one.members]
+    if wanted is AdminState.ENABLED and holding:
+        names = " and ".join(holding)
+        raise Refusal(
+            409, "in-maintenance", f"appliance {appliance_id} is in maintenance window {names}: end it to bring it back"
+        )
+
+
+def _check_budget(parts: Parts, leaving: ApplianceId, change: ApplianceChange, hint: str) -> str:
     """Ask the failure budget; gives a note for the event when it was overruled."""
-    fleet = [Standing(appliance=row.appliance, health=row.health) for row in parts.store.fleet()]
-    serving = frozenset(one.appliance.appliance_id for one in fleet if one.is_serving)
-    sole = parts.holders.sole_files(leaving, serving - {leaving})
-    verdict = check_may_leave(leaving, fleet, sole_files=sole, budget=parts.config.fleet.budget)
+    verdict = leaving_now(parts).judge({leaving})
     if verdict.may_leave:
         return ""
-    if not is_forced:
-        raise Refusal(409, verdict.reason.value, verdict.detail + hint)
-    return f", forced past: {verdict.reason} ({verdict.detail})"
+    return ", " + overruled(verdict, is_forced=change.is_forced, why=change.reason, hint=hint)

@@ -14,6 +14,7 @@ from headrace.base.ids import ApplianceId
 from headrace.base.logs import event
 from headrace.control.loops.concluding import Concluded, Concluder, Probes
 from headrace.control.loops.desiring import Desirer
+from headrace.control.loops.maintaining import Maintainer
 from headrace.control.loops.planning import Planner
 from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings, LoopUrls
@@ -50,6 +51,7 @@ class Decider:
         self._clock = clock
         self._state = state
         self._concluder = Concluder(store, settings)
+        self._maintainer = Maintainer(store, settings)
         self._planner = Planner(store, settings)
         self._desirer = Desirer(store, settings, urls)
         self._watch: _Watch | None = None
@@ -68,6 +70,7 @@ class Decider:
         concluded = self._concluder.turn(fleet, probes, now_s=now_s, watching_since_s=self._watch.since_s)
         self._watch = replace(self._watch, since_s=concluded.watching_since_s)
         self._compile(fleet, concluded.health, now_s)
+        moved = self._maintainer.turn(fleet, concluded.health, now_s=now_s)
         planned = self._planner.turn(fleet, now_s=now_s, has_time=self._timer())
         desired = self._desirer.turn(fleet, concluded.health, has_time=self._timer())
         self._count(concluded)
@@ -75,7 +78,7 @@ class Decider:
         self._state.plans_waiting = planned.waiting
         self._state.desired_written += desired.written
         self._state.desired_waiting = desired.waiting
-        is_news = bool(concluded.changes or planned.written or desired.written)
+        is_news = bool(concluded.changes or moved or planned.written or desired.written)
         event(
             _log,
             "turn_decided",
@@ -83,6 +86,7 @@ class Decider:
             health=",".join(concluded.changes[:8]) or "-",
             health_changes=len(concluded.changes),
             held=concluded.is_held,
+            maintenance=",".join(moved) or "-",
             plans=planned.written,
             plan_cause=planned.cause or "-",
             desired=desired.written,

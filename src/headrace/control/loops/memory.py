@@ -1,6 +1,7 @@
 """What the health loop remembers of an appliance beside its health, as the text that the store keeps for it."""
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from headrace.fleet.health import HealthTrack
 from headrace.fleet.lifecycle import Drain, DrainState
@@ -25,11 +26,16 @@ def write_memory(memory: Memory) -> str:
 
 def read_memory(health: Health, text: str) -> Memory:
     """What was remembered. Text that cannot be read (an older release's) is as good as none: recoveries take longer."""
-    try:
-        memory = decode(Memory, text) if text else Memory()
-    except MalformedError:
-        memory = Memory()
+    memory = _read(text)
     return replace(memory, track=replace(memory.track, health=health))
+
+
+@lru_cache(maxsize=32_768)
+def _read(text: str) -> Memory:
+    try:
+        return decode(Memory, text) if text else Memory()
+    except MalformedError:
+        return Memory()
 
 
 def is_drained(text: str) -> bool:

@@ -5,14 +5,15 @@ changes in between is read again in the next turn.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.base.ids import ApplianceId, FileNo, Sha256
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogFile
-from headrace.control.model import EMPTY_DIGEST, FleetRow, SetHead, StoredTitle, Versions
+from headrace.control.in_force import rows_in_force
+from headrace.control.model import EMPTY_DIGEST, FleetRow, SetHead, StoredTitle, StoredWindow, Versions
 from headrace.control.ports import Store
-from headrace.fleet.model import Site
+from headrace.fleet.model import AdminState, Site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,10 @@ class FleetState:
     held_of_plan: Mapping[ApplianceId, int]
     catalog: Catalog
     is_held: bool
+    windows: tuple[StoredWindow, ...] = ()
+    """Maintenance windows that have not ended; `rows` have the admin states in force."""
+    own_states: Mapping[ApplianceId, AdminState] = field(default_factory=dict)
+    """The operator's own admin state of those that a window holds."""
 
 
 EMPTY_CATALOG = Catalog(files={}, published=FileSet())
@@ -52,6 +57,7 @@ class StoreReader:
         self._seen: Versions | None = None
         self._catalog = EMPTY_CATALOG
         self._sites: tuple[Site, ...] = ()
+        self._windows: tuple[StoredWindow, ...] = ()
         self._sets: dict[str, FileSet] = {EMPTY_DIGEST: _EMPTY_SET}
         self._counts: dict[tuple[str, str], int] = {}
 
@@ -61,8 +67,9 @@ class StoreReader:
         if self._seen is None or self._seen.titles != versions.titles:
             self._catalog = _catalog(self._store.titles())
         if self._seen is None or self._seen.fleet != versions.fleet:
-            self._sites = self._store.sites()
-        rows = self._store.fleet()
+            self._sites, self._windows = self._store.sites(), self._store.windows()
+        own = self._store.fleet()
+        rows = rows_in_force(own, self._windows)
         holdings = {row.appliance.appliance_id: self._holdings(row) for row in rows}
         plans = {row.appliance.appliance_id: self._plan(row) for row in rows}
         counts = {row.appliance.appliance_id: self._held_of_plan(row) for row in rows}
@@ -78,6 +85,12 @@ class StoreReader:
             held_of_plan=counts,
             catalog=self._catalog,
             is_held=self._store.is_health_held(),
+            windows=self._windows,
+            own_states={
+                row.appliance.appliance_id: row.appliance.admin_state
+                for row, held in zip(own, rows, strict=True)
+                if row is not held
+            },
         )
 
     def _holdings(self, row: FleetRow) -> FileSet:

@@ -140,6 +140,7 @@ class _Turner:
         if now_s - self._tidied_at_s >= TIDY_S:
             self._tidied_at_s = now_s
             self._store.drop_notes(NOTES, before_s=now_s - TIDY_S)
+            self._store.drop_windows(ended_before_s=now_s - self._settings.maintenance.kept_s)
             dropped = self._store.drop_events(keep=self._settings.events_kept)
             if dropped:
                 event(_log, "events_dropped", count=dropped, kept=self._settings.events_kept)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from headrace.fill.sources import SourceLimits
 from headrace.fleet.evidence import HealthRules
 from headrace.fleet.lifecycle import FailureBudget
+from headrace.fleet.maintenance import MaintenanceRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class FleetSettings:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sources: SourceLimits = field(default_factory=SourceLimits)
     budget: FailureBudget = field(default_factory=FailureBudget)
+    maintenance: MaintenanceRules = field(default_factory=MaintenanceRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

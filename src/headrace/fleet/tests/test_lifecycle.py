@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from headrace.fleet.lifecycle import (
     ADMIN_MOVES,
+    Copies,
     Drain,
     DrainState,
     FailureBudget,
@@ -86,7 +87,7 @@ FIVE = [standing(f"a-{number}", site=f"s-{number // 2}") for number in range(5)]
     ],
 )  # fmt: skip
 def test_who_may_leave(fleet, leaving, sole_files, reason):
-    verdict = check_may_leave(leaving, fleet, sole_files=sole_files)
+    verdict = check_may_leave({leaving}, fleet, copies=Copies(in_fleet=sole_files))
     assert verdict.reason is reason
     assert verdict.may_leave is (reason in (LeaveReason.WITHIN_BUDGET, LeaveReason.GIVES_NOTHING))
 
@@ -97,12 +98,60 @@ def test_who_may_leave(fleet, leaving, sole_files, reason):
 )
 def test_leaving_one_after_the_other_stops_within_the_budget(shapes, ratio):
     fleet = [standing(f"a-{number}", f"s-{one[0]}", one[1], one[2]) for number, one in enumerate(shapes)]
+    before = list(fleet)
     was_serving = sum(one.is_serving for one in fleet)
     for at, one in enumerate(list(fleet)):
-        if check_may_leave(one.appliance.appliance_id, fleet, budget=FailureBudget(away_ratio=ratio)).may_leave:
+        budget = FailureBudget(away_ratio=ratio, site_away_ratio=ratio)
+        if check_may_leave({one.appliance.appliance_id}, fleet, budget=budget).may_leave:
             fleet[at] = replace(one, appliance=replace(one.appliance, admin_state=DRAINING))
     serving = [one for one in fleet if one.is_serving]
     assert bool(serving) is bool(was_serving)
-    turned_up = [one for one in fleet if one.health.is_turned_up]
+    counted = [one for one in fleet if one.is_counted]
     left = was_serving - len(serving)
-    assert left <= max(1, int(ratio * len(turned_up)))
+    assert left <= max(1, int(ratio * len(counted)))
+    for site in {one.appliance.site_id for one in fleet}:
+        inside = [one for one in counted if one.appliance.site_id == site]
+        gone = sum(
+            one.appliance.admin_state is DRAINING and was.is_serving
+            for one, was in zip(fleet, before, strict=True)
+            if one.appliance.site_id == site
+        )
+        assert gone <= max(1, int(ratio * len(inside)))
+
+
+FOUR = [standing(f"a-{number}", site="s-0") for number in range(4)] + [standing("b-0", "s-1"), standing("b-1", "s-1")]
+
+
+@pytest.mark.parametrize(
+    ("fleet", "leaving", "copies", "reason"),
+    [
+        (FOUR, {"a-0", "a-1"}, Copies(), LeaveReason.WITHIN_BUDGET),
+        (FOUR, {"a-0", "a-1", "a-2"}, Copies(), LeaveReason.SITE_OVER_BUDGET),
+        (FOUR, {"b-0", "b-1"}, Copies(), LeaveReason.SITE_OVER_BUDGET),  # a whole site at once
+        (FOUR, {"a-0", "a-1", "b-0"}, Copies(), LeaveReason.WITHIN_BUDGET),
+        (FOUR, {one.appliance.appliance_id for one in FOUR}, Copies(), LeaveReason.LAST_OF_FLEET),
+        (FOUR, {"a-0"}, Copies(in_region=2, region="region nl"), LeaveReason.LAST_IN_REGION),
+    ],
+)
+def test_who_may_leave_together(fleet, leaving, copies, reason):
+    assert check_may_leave(leaving, fleet, copies=copies).reason is reason
+
+
+def test_what_was_disabled_is_away_though_its_turn_up_is_taken_back():
+    gone = [
+        replace(
+            one, appliance=replace(one.appliance, admin_state=DISABLED), health=replace(one.health, is_turned_up=False)
+        )
+        for one in FOUR[:2]
+    ]
+    verdict = check_may_leave({"a-2"}, [*gone, *FOUR[2:]])
+    assert (verdict.reason, verdict.detail) == (
+        LeaveReason.SITE_OVER_BUDGET,
+        "3 of 4 of site s-0 would be away, at most 2 may",
+    )
+
+
+def test_a_refusal_names_titles_and_region():
+    copies = Copies(in_region=3, region="region nl", titles=("film-a", "film-b"))
+    verdict = check_may_leave({"a-0"}, FOUR, copies=copies)
+    assert verdict.detail == "3 files (film-a, film-b) are on no other serving appliance of region nl"
