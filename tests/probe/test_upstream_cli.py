@@ -58,7 +58,8 @@ def test_the_whole_way(tmp_path: Path, source: SourceRepository) -> None:
     )
 
     synced = headrace(root, "sync", "up")
-    assert (synced.returncode, "1 patches on" in synced.stdout) == (0, True)
+    assert synced.returncode == 0, synced.stderr
+    assert "1 patches on" in synced.stdout
     explained = headrace(root, "patches", "up", "explain", "0001").stdout
     assert "has to be made general" in explained
     assert headrace(root, "patches", "up", "sent", "0001", "no url").returncode == 61
