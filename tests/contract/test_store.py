@@ -1,7 +1,7 @@
 """The store port on SQLite and on PostgreSQL: the same promises on both."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,10 @@ from headrace.control.model import (
 from headrace.control.ports import PLANS_KEPT, Store
 from headrace.control.testing import (
     A_REASON,
-    Postgres,
     make_appliance,
     make_set,
     make_site,
     make_title,
-    running_postgres,
 )
 from headrace.fleet.model import (
     AdminState,
@@ -59,35 +57,6 @@ A1 = ApplianceId("a1")
 SITE = SiteId("site-a")
 FILM = TitleId("film")
 NOTED = {"event": A_REASON, "now_s": NOW_S}
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[SqlStore]:
-    opened = open_store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def other(url: str, store: SqlStore) -> Iterator[SqlStore]:
-    """A second control node on the same database."""
-    opened = open_store(url)
-    yield opened
-    opened.close()
 
 
 def credential(token_id: str = "c1", appliance_id: str = "a1", **fields: Any) -> TokenRow:

@@ -1,15 +1,11 @@
 """Maintenance windows in the store, on SQLite and on PostgreSQL: the same promises on both."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from headrace.base.ids import ApplianceId
-from headrace.control.adapters.store import SqlStore, open_store
-from headrace.control.testing import A_REASON, Postgres, running_postgres
+from headrace.control.adapters.store import SqlStore
+from headrace.control.testing import A_REASON
 from headrace.fleet.maintenance import MaintenanceWindow, WindowState
 
 NOW_S = 1_800_000_000.0
@@ -23,23 +19,6 @@ WINDOW = MaintenanceWindow(
     reason="new disk",
     zone="Europe/Amsterdam",
 )
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStore]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/store.db"
-    else:
-        url = request.getfixturevalue("postgres").new_database()
-    opened = open_store(url)
-    yield opened
-    opened.close()
 
 
 def test_a_window_comes_back_as_it_was_planned_under_an_id_of_its_own(store: SqlStore) -> None:

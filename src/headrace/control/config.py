@@ -7,6 +7,7 @@ from pathlib import Path
 from headrace.base.config import parse_config
 from headrace.base.errors import ConfigError
 from headrace.control.loops.settings import FleetSettings, LoopUrls
+from headrace.control.routes import RouteSettings, check_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class ControlConfig:
     auth: AuthConfig
     limits: LimitsConfig
     fleet: FleetSettings = field(default_factory=FleetSettings)
+    routes: RouteSettings = field(default_factory=RouteSettings)
 
     @property
     def loop_urls(self) -> LoopUrls:
@@ -100,6 +102,7 @@ def read_config(text: str, *, source: str) -> ControlConfig:
     for key, url in (("origin", config.urls.origin), *(("steering", url) for url in config.urls.steering)):
         if url and not url.startswith(("http://", "https://")):
             raise ConfigError(f"{source}: key 'urls.{key}': {url!r} is not an http or https URL")
+    check_settings(config.routes, source=source)
     if min(limits.request_timeout_s, limits.stop_s, limits.streams) <= 0:
         raise ConfigError(f"{source}: the numbers of table [limits] must be above 0")
     return config

@@ -7,7 +7,7 @@ connection broke in the middle of a commit: then nobody knows, and asking again 
 committed with it or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from headrace.base.ids import ApplianceId, FileNo, SiteId, TitleId
@@ -31,8 +31,10 @@ from headrace.control.model import (
     TokenRow,
     Versions,
 )
+from headrace.control.routes import PastTable, StoredSpeaker, Swept, Taken
 from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import Appliance, Health, Site
+from headrace.routes.effective import ChunkPlace
 from headrace.wire.agent import DesiredState
 from headrace.wire.operator import EventView
 
@@ -275,6 +277,70 @@ class TokenStore(Protocol):
         ...
 
 
+class RouteStore(Protocol):
+    """What appliances hear over BGP: sessions, tables as lists of chunks, chunks by digest."""
+
+    def routes_version(self) -> int:
+        """Grows with each change of a session or of its table: one cheap read."""
+        ...
+
+    def speaker(self, appliance_id: ApplianceId) -> StoredSpeaker | None:
+        """An appliance's sessions, none before its first message; None: no such appliance."""
+        ...
+
+    def speaker_versions(self) -> Mapping[ApplianceId, int]:
+        """`StoredSpeaker.version` of all that ever spoke."""
+        ...
+
+    def speakers(self, appliance_ids: Sequence[ApplianceId]) -> tuple[StoredSpeaker, ...]: ...
+
+    def save_speaker(
+        self, new: Taken, *, expected_boot_id: str, expected_sequence: int, history_step_s: float, now_s: float
+    ) -> bool:
+        """Compare-and-set on the last message ('': none yet), with its events; another table is added to the history
+        when the last one there is `history_step_s` old."""
+        ...
+
+    def whole_lists(self, digests: Iterable[str]) -> dict[str, int]:
+        """Of these tables, those of which every chunk is there, with their number of routes."""
+        ...
+
+    def put_list(
+        self, digest: str, places: Sequence[ChunkPlace], *, by: ApplianceId, now_s: float
+    ) -> tuple[str, ...] | None:
+        """Write the list of a table's chunks; the chunks that are missing. None: no such appliance."""
+        ...
+
+    def wanted_chunks(self, digests: Iterable[str], *, by: ApplianceId) -> tuple[str, ...]:
+        """Of these chunks, those that a table of this appliance misses."""
+        ...
+
+    def put_chunks(self, chunks: Mapping[str, tuple[bytes, int]], *, by: ApplianceId, now_s: float) -> int:
+        """Store chunks (packed, number of routes) that a table of this appliance misses; how many it takes.
+
+        Raises:
+            RouteError: the table would be larger than any is.
+        """
+        ...
+
+    def route_list(self, digest: str) -> tuple[ChunkPlace, ...] | None:
+        """The chunks of a table; None unless it is whole."""
+        ...
+
+    def chunks(self, digests: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of these chunks that are there."""
+        ...
+
+    def past_tables(self, *, at_s: float) -> tuple[PastTable, ...]:
+        """The newest table of each session that was written at or before `at_s`, as far as the history goes."""
+        ...
+
+    def sweep_routes(self, *, unused_since_s: float, history_since_s: float) -> Swept:
+        """Drop history older than `history_since_s`, and what nobody refers to and was last used before
+        `unused_since_s`."""
+        ...
+
+
 class RecordStore(Protocol):
     """Identity, events, leases, notes, the compiled snapshot."""
 
@@ -325,11 +391,16 @@ class RecordStore(Protocol):
         ...
 
     def save_snapshot(self, new: StoredSnapshot, *, expected_version: int) -> bool:
-        """Compare-and-set; `new.version` must be above `expected_version` (0: none yet)."""
+        """Compare-and-set; `new.version` must be above `expected_version` (0: none yet). Parts go with it; those that
+        no snapshot names any more are kept for a while."""
+        ...
+
+    def snapshot_part(self, digest: str) -> bytes | None:
+        """A large section of the snapshot, or of one before it."""
         ...
 
 
-class Store(FleetStore, MaintenanceStore, HoldingsStore, CatalogStore, TokenStore, RecordStore, Protocol):
+class Store(FleetStore, MaintenanceStore, HoldingsStore, CatalogStore, TokenStore, RouteStore, RecordStore, Protocol):
     """The whole store."""
 
     def close(self) -> None: ...

@@ -42,7 +42,7 @@ class DampingRules:
     @property
     def most(self) -> float:
         """No penalty is above this, so that `longest_s` holds (RFC 2439, 4.2)."""
-        return self.reuse_at * 2.0 ** min(60.0, self.longest_s / self.half_life_s)
+        return self.reuse_at * math.exp2(min(60.0, self.longest_s / self.half_life_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Penalty:
 def points_at(penalty: Penalty, rules: DampingRules, *, now_s: float) -> float:
     """The penalty as it has decayed."""
     age_s = max(0.0, now_s - penalty.at_s)
-    return float(penalty.points * 2.0 ** (-age_s / rules.half_life_s))
+    return penalty.points * math.exp2(-age_s / rules.half_life_s)
 
 
 def punish(penalty: Penalty, flap: Flap, rules: DampingRules, *, now_s: float, times: int = 1) -> Penalty:

@@ -114,7 +114,9 @@ def hear(
     is_relearning = is_up and (not was_up or now_s < before.changed_s + rules.relearn_s)
     is_closed = state in (SessionState.OVER_LIMIT, SessionState.DISABLED)
     kept = NO_TABLE
-    if is_relearning or (was_up and not is_closed and not is_up):
+    if is_relearning:
+        kept = counted if counted.routes > newest.routes else NO_TABLE
+    elif was_up and not is_up and not is_closed:
         kept = counted
     elif not is_up and not is_closed:
         kept = before.kept

@@ -7,10 +7,11 @@ from headrace.control.adapters.store_fleet import SqlFleet
 from headrace.control.adapters.store_holdings import SqlHoldings
 from headrace.control.adapters.store_maintenance import SqlMaintenance
 from headrace.control.adapters.store_records import SqlRecords
+from headrace.control.adapters.store_routes import SqlRoutes
 from headrace.control.adapters.store_tokens import SqlTokens
 
 
-class SqlStore(SqlFleet, SqlMaintenance, SqlHoldings, SqlCatalog, SqlTokens, SqlRecords):
+class SqlStore(SqlFleet, SqlMaintenance, SqlHoldings, SqlCatalog, SqlTokens, SqlRoutes, SqlRecords):
     """All questions on one database."""
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def plan(
     after: Annotated[int, Query(ge=0, lt=2**32)] = 0,
 ) -> PlanUpdate:
     """A page of a plan: entries with numbers above `after` that differ from version `base` (none: an empty plan)."""
-    name = _own_id(caller)
+    name = own_id(caller)
     wanted = parts.store.plan(name, version)
     start = None if base is None else parts.store.plan(name, base)
     if wanted is None or (base is not None and start is None):
@@ -110,16 +110,17 @@ def rotate_credential(parts: WithParts, caller: WithCaller) -> CredentialAnswer:
     return CredentialAnswer(credential=new.text)
 
 
-def _own_id(caller: Caller) -> ApplianceId:
+def own_id(caller: Caller) -> ApplianceId:
+    """The appliance whose credential the caller showed."""
     assert caller.appliance_id is not None
     return caller.appliance_id
 
 
 def _exchange(parts: Parts, caller: Caller, body: bytes) -> bytes:
     asked = decode(ExchangeRequest, body)
-    name = _own_id(caller)
+    name = own_id(caller)
     if asked.appliance_id != name:
-        raise _impostor(parts, caller, asked.appliance_id)
+        raise impostor(parts, caller, asked.appliance_id)
     check_message(asked.boot_id, asked.sequence)
     if not (0 <= asked.plan_version < VERSIONS_END and 0 <= asked.desired_version < VERSIONS_END):
         raise invalid("plan_version, desired_version: use the version in force, 0 for none")
@@ -142,7 +143,8 @@ def _exchange(parts: Parts, caller: Caller, body: bytes) -> bytes:
     return encode(answer)
 
 
-def _impostor(parts: Parts, caller: Caller, claimed: str) -> Refusal:
+def impostor(parts: Parts, caller: Caller, claimed: str) -> Refusal:
+    """The refusal for a message in another appliance's name; it is kept in the record."""
     detail = f"it claimed to be {claimed[:63]!r}"
     happened = noted(caller, "appliance.impersonation-refused", f"appliance/{caller.appliance_id}", "wrong-id", detail)
     parts.store.append_event(happened, now_s=parts.clock.now_s())
