@@ -9,6 +9,7 @@ import pytest
 
 from headrace.appliance.agent import Agent
 from headrace.appliance.assembly import open_agent, open_ledger
+from headrace.appliance.bgp.speaker import BgpSpeaker
 from headrace.appliance.config import read_config
 from headrace.appliance.testing import body_of, file_of
 from headrace.appliance.testing_peers import FakeControl, FakeSource, serving
@@ -97,7 +98,13 @@ class Bed:
         with open_ledger(config.state) as ledger:
             async with (
                 open_agent(
-                    config, ledger=ledger, web=self.web, load=self.web, clock=SystemClock(), rng=make_rng(1)
+                    config,
+                    ledger=ledger,
+                    web=self.web,
+                    load=self.web,
+                    heard=BgpSpeaker(config.state / "bgp", config.bgp, clock=SystemClock(), rng=make_rng(1)),
+                    clock=SystemClock(),
+                    rng=make_rng(1),
                 ) as self.agent,
                 Tasks() as tasks,
             ):

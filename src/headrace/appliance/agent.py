@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import headrace
 from headrace.appliance.adapters.ledger import Ledger
 from headrace.appliance.adapters.store import DiskStore
+from headrace.appliance.bgp.reports import RouteReports
 from headrace.appliance.control_link import ControlLink
 from headrace.appliance.errors import ApplianceError, JoinRefusedError
 from headrace.appliance.fill import Filler
@@ -53,6 +54,7 @@ class Parts:
     web: WebServer
     load: LoadSource
     link: ControlLink
+    routes: RouteReports
     clock: Clock
     rng: Rng
 
@@ -62,7 +64,8 @@ class Agent:
 
     def __init__(self, appliance_id: ApplianceId, parts: Parts, *, retry_most_s: float) -> None:
         self._appliance_id, self._parts, self._retry_most_s = appliance_id, parts, retry_most_s
-        self._exchanges = Exchanges(appliance_id, secrets.token_hex(8))
+        self._boot_id = secrets.token_hex(8)
+        self._exchanges = Exchanges(appliance_id, self._boot_id)
         self._plan = FillPlan()
         self._desired: DesiredState | None = None
         self._held = Held(files=FileSet(), digest=FileSet().digest(), total_bytes=0)
@@ -86,6 +89,7 @@ class Agent:
             try:
                 tasks.spawn("exchange", self._exchange_for_ever())
                 tasks.spawn("web", parts.web.run())
+                tasks.spawn("routes", parts.routes.run(self._boot_id))
                 # Looking through the disks would hold up the first report, with which clients come back.
                 await self._wait_for_first_turn()
                 tasks.spawn("disks", parts.store.watch())
@@ -117,6 +121,7 @@ class Agent:
             source_failures=transfers.source_failures,
             corrupt_files=self._parts.verifier.corrupt_files,
             verified_bytes=self._parts.verifier.verified_bytes,
+            routes=self._parts.routes.report(),
         )
 
     def named(self, sha256: Sha256) -> CatalogFile | None:

@@ -13,6 +13,7 @@ from headrace.appliance.adapters.serve_tree import ServeTree
 from headrace.appliance.adapters.state_folder import prepare_state
 from headrace.appliance.adapters.store import DiskStore
 from headrace.appliance.agent import Agent, Parts
+from headrace.appliance.bgp.reports import Heard, RouteReports
 from headrace.appliance.config import AgentConfig
 from headrace.appliance.control_link import ControlLink
 from headrace.appliance.errors import AlreadyRunningError, StateError
@@ -62,7 +63,14 @@ def open_ledger(state: Path) -> Iterator[Ledger]:
 
 @asynccontextmanager
 async def open_agent(
-    config: AgentConfig, *, ledger: Ledger, web: WebServer, load: LoadSource, clock: Clock, rng: Rng
+    config: AgentConfig,
+    *,
+    ledger: Ledger,
+    web: WebServer,
+    load: LoadSource,
+    heard: Heard,
+    clock: Clock,
+    rng: Rng,
 ) -> AsyncIterator[Agent]:
     """An agent for the block; it works while its `run` is awaited.
 
@@ -84,6 +92,7 @@ async def open_agent(
     ca_file = Path(control.ca_file) if control.ca_file else None
     try:
         async with open_client(control.urls, "", ca_file=ca_file, timeout_s=control.timeout_s) as client:
+            link = ControlLink(config, client, CredentialFile(config.state))
             parts = Parts(
                 ledger=ledger,
                 store=store,
@@ -92,7 +101,10 @@ async def open_agent(
                 verifier=Verifier(store, rate_bps=config.store.verify_bps, clock=clock, missed=load.missed),
                 web=web,
                 load=load,
-                link=ControlLink(config, client, CredentialFile(config.state)),
+                link=link,
+                routes=RouteReports(
+                    config.appliance_id, heard, link, retry_most_s=control.retry_most_s, clock=clock, rng=rng
+                ),
                 clock=clock,
                 rng=rng,
             )

@@ -5,6 +5,7 @@ from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 
+from headrace.appliance.bgp.settings import BgpSettings, check_bgp
 from headrace.base.config import parse_config
 from headrace.base.errors import ConfigError, InvalidIdError
 from headrace.base.ids import ApplianceId, appliance_id
@@ -113,6 +114,7 @@ class AgentConfig:
     nginx: NginxOptions
     log: LogSettings
     metrics: MetricsSettings
+    bgp: BgpSettings
 
     @property
     def appliance_id(self) -> ApplianceId:
@@ -144,6 +146,7 @@ def read_config(text: str, *, source: str) -> AgentConfig:
     _check_required(config, source)
     _check_paths(config, source)
     _check_numbers(config, source)
+    check_bgp(config.bgp, source)
     if config.nginx.tls_listen and not (config.nginx.tls_certificate and config.nginx.tls_key):
         raise ConfigError(f"{source}: nginx.tls_listen needs nginx.tls_certificate and nginx.tls_key")
     return config

@@ -5,7 +5,8 @@ put a new join token into the file, for a new enrolment.
 """
 
 import logging
-from typing import TypeVar
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from headrace.appliance.adapters.credential import (
     Credential,
@@ -29,6 +30,7 @@ from headrace.wire.agent import (
 )
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import ConflictError, UnauthorizedError
+from headrace.wire.routes import RoutesAnswer, RoutesRequest, TableAnswer, TableRequest
 
 T = TypeVar("T")
 
@@ -86,6 +88,20 @@ class ControlLink:
             params["base"] = str(update.base_version)
         return await self._ask("GET", "/v1/agent/plan", params=params, answer=PlanUpdate)
 
+    async def routes(self, request: RoutesRequest) -> RoutesAnswer:
+        """Say what is heard over BGP; raises WireError kinds."""
+        return await self._ask("POST", "/v1/agent/routes", body=request, answer=RoutesAnswer)
+
+    async def route_table(self, request: TableRequest) -> TableAnswer:
+        """Name the chunks of one table; raises WireError kinds."""
+        return await self._ask("POST", "/v1/agent/routes/table", body=request, answer=TableAnswer)
+
+    async def route_chunks(self, body: bytes) -> None:
+        """Send chunks; raises WireError kinds."""
+        client, path = await self._ready(), "/v1/agent/routes/chunks"
+        headers = {"content-type": "application/octet-stream"}
+        await self._recovering(client.raw("POST", path, content=body, headers=headers))
+
     async def rotate(self) -> None:
         """Get a new credential and keep it before it is used; raises WireError kinds."""
         answer = await self._ask("POST", "/v1/agent/credential", answer=CredentialAnswer)
@@ -99,18 +115,29 @@ class ControlLink:
         path: str,
         *,
         answer: type[T],
-        body: ExchangeRequest | None = None,
+        body: Any = None,
         params: dict[str, str] | None = None,
     ) -> T:
+        client = await self._ready()
+        return await self._recovering(client.call(method, path, body=body, answer=answer, params=params))
+
+    async def _ready(self) -> ControlClient:
+        """The client with our credential, which is got if there is none."""
         if self._credential is None:
             await self.enrol()
         assert self._credential is not None
         self._client.token = self._credential.token
+        return self._client
+
+    async def _recovering(self, call: Awaitable[T]) -> T:
+        credential = self._credential
         try:
-            return await self._client.call(method, path, body=body, answer=answer, params=params)
+            return await call
         except UnauthorizedError as error:
             event(_log, "credential_refused", level=logging.WARNING, code=error.code)
-            await self._recover(self._credential)
+            # Two loops call: the other may have another credential by now.
+            if credential is not None and credential is self._credential:
+                await self._recover(credential)
             raise
 
     async def _recover(self, credential: Credential) -> None:

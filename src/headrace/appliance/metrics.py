@@ -11,8 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from headrace.appliance.log_reader import Traffic
-from headrace.appliance.ports import AgentStatus
+from headrace.appliance.ports import AgentStatus, RouteReport
 from headrace.fleet.model import FillState
+from headrace.routes.model import SessionState
 from headrace.telemetry.access_log import Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,7 +23,9 @@ _PREFIX = "headrace_appliance_"
 def exposition(status: AgentStatus, traffic: Traffic) -> bytes:
     """All metrics in Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Fixed([*_traffic(status, traffic), *_content(status), *_health(status)]))
+    registry.register(
+        _Fixed([*_traffic(status, traffic), *_content(status), *_health(status), *_routes(status.routes)])
+    )
     return generate_latest(registry)
 
 
@@ -107,6 +110,38 @@ def _health(status: AgentStatus) -> Iterator[Metric]:
     yield _gauge("exchange_bytes", "Size of the last request to the control plane.", status.exchange_bytes)
     if status.exchange_age_s is not None:
         yield _gauge("exchange_age_seconds", "Since the control plane's last answer.", status.exchange_age_s)
+
+
+def _routes(routes: RouteReport) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        f"{_PREFIX}bgp_session_state", "1 for what the session is doing.", labels=("session", "state")
+    )
+    since = GaugeMetricFamily(
+        f"{_PREFIX}bgp_session_since_seconds", "When that began, UTC epoch seconds.", labels=("session",)
+    )
+    prefixes = GaugeMetricFamily(f"{_PREFIX}bgp_prefixes", "Prefixes in the session's table.", labels=("session",))
+    limits = GaugeMetricFamily(f"{_PREFIX}bgp_most_prefixes", "Its limit; 0 for none.", labels=("session",))
+    updates = CounterMetricFamily(
+        f"{_PREFIX}bgp_updates", "Announcements and withdrawals since the speaker started.", labels=("session",)
+    )
+    drops = CounterMetricFamily(
+        f"{_PREFIX}bgp_drops", "Times that it was lost since the speaker started.", labels=("session",)
+    )
+    for session in routes.sessions:
+        labels = (session.session_id,)
+        for each in SessionState:
+            state.add_metric((*labels, each), float(session.state is each))
+        since.add_metric(labels, session.since_s)
+        prefixes.add_metric(labels, session.prefixes)
+        limits.add_metric(labels, session.most_prefixes)
+        updates.add_metric(labels, session.updates)
+        drops.add_metric(labels, session.drops)
+    yield from (state, since, prefixes, limits, updates, drops)
+    yield _counter("bgp_flawed_messages", "Messages of the speaker that were not understood.", routes.flawed_messages)
+    yield _counter("bgp_speaker_restarts", "Deaths of the speaker since the agent started.", routes.speaker_restarts)
+    yield _counter("route_report_failures", "Reports of routes that failed.", routes.report_failures)
+    yield _counter("route_sent_bytes", "Bytes of reports of routes.", routes.sent_bytes)
+    yield _counter("route_sent_chunks", "Chunks of tables that were sent.", routes.sent_chunks)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

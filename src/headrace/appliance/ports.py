@@ -9,6 +9,20 @@ from typing import Protocol
 from headrace.base.ids import ApplianceId, Sha256
 from headrace.catalog.model import CatalogFile
 from headrace.fleet.model import ApplianceReport, LoadReport, NginxReport
+from headrace.routes.model import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteReport:
+    """What is heard over BGP, and how telling the control plane goes."""
+
+    sessions: tuple[Session, ...] = ()
+    flawed_messages: int = 0
+    """Of the speaker, not understood."""
+    speaker_restarts: int = 0
+    report_failures: int = 0
+    sent_bytes: int = 0
+    sent_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +51,7 @@ class AgentStatus:
     corrupt_files: int = 0
     """Found by verification since the agent started, withdrawn and filled again."""
     verified_bytes: int = 0
+    routes: RouteReport = field(default_factory=RouteReport)
 
 
 class WebServer(Protocol):

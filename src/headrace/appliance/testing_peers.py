@@ -170,6 +170,8 @@ class FakeControl:
         self.faults: list[str] = []
         """For the next exchanges, in order: '', 'lose-request', 'lose-answer', 'late' (the answer before this one)."""
         self._late: ExchangeAnswer | None = None
+        self.routes: Handler | None = None
+        """Takes what is said of routes (bgp/testing.py); None: as a control plane that does not know them."""
 
     def want(self, files: list[CatalogFile], *, sources: list[str], origin_url: str = "", rate_bps: int = 0) -> None:
         """Change the plan and the desired state."""
@@ -199,6 +201,8 @@ class FakeControl:
             self.credential = f"{self.credential}+"
             self.should_rotate = False
             return Told(body=encode(CredentialAnswer(credential=self.credential)))
+        if asked.path.startswith("/v1/agent/routes"):
+            return await self.routes(asked) if self.routes else _refused(404)
         if asked.path == "/v1/agent/plan":
             if int(asked.query["version"]) != self.plan.version:
                 return _refused(404)

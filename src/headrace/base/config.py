@@ -85,6 +85,11 @@ def _unknown_keys(shape: Any, table: dict[str, Any], prefix: str) -> list[str]:
         inner = _table_shape(hints[key])
         if inner and isinstance(value, dict):
             found += _unknown_keys(inner, value, f"{prefix}{key}.")
+        each = _tables_shape(hints[key])
+        if each and isinstance(value, list):
+            for number, item in enumerate(value):
+                if isinstance(item, dict):
+                    found += _unknown_keys(each, item, f"{prefix}{key}.{number}.")
     return found
 
 
@@ -101,3 +106,9 @@ def _not_finite(table: dict[str, Any], prefix: str) -> list[str]:
 
 def _table_shape(hint: Any) -> Any:
     return hint if dataclasses.is_dataclass(hint) else None
+
+
+def _tables_shape(hint: Any) -> Any:
+    """The dataclass of `[[key]]` tables: those of a field tuple[Shape, ...]."""
+    arguments = typing.get_args(hint)
+    return _table_shape(arguments[0]) if typing.get_origin(hint) is tuple and arguments else None

@@ -19,6 +19,7 @@ from headrace.appliance.adapters.occupants import find_occupant
 from headrace.appliance.adapters.server_usage import ServerUsage
 from headrace.appliance.adapters.state_folder import check_state
 from headrace.appliance.assembly import only_agent, open_agent, open_ledger
+from headrace.appliance.bgp.speaker import BgpSpeaker
 from headrace.appliance.config import AgentConfig, read_config
 from headrace.appliance.control_link import check_enrolment
 from headrace.appliance.log_reader import LoadMeter
@@ -44,6 +45,9 @@ def _agent(
     new_disk: Annotated[
         Path | None, typer.Option(help="Take the empty folder of a replaced disk as a new disk, and leave.")
     ] = None,
+    bgp_retry: Annotated[
+        bool, typer.Option("--bgp-retry", help="Speak again now with BGP peers closed over their limit, and leave.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     as_json: AsJson = False,
 ) -> None:
@@ -56,6 +60,9 @@ def _agent(
     settings = _read(config)
     if check:
         _say_checked(settings, config, as_json=as_json)
+        return
+    if bgp_retry:
+        _retry_bgp(settings, as_json=as_json)
         return
     set_up_logging(log_level)
     with only_agent(settings.state, settings.nginx.user):
@@ -93,6 +100,16 @@ def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
     out.print(f"{path} is fine: appliance {settings.appliance.id}, disks {folders}, nginx {build.version_text}")
 
 
+def _retry_bgp(settings: AgentConfig, *, as_json: bool) -> None:
+    speaker = BgpSpeaker(settings.state / "bgp", settings.bgp, clock=SystemClock(), rng=make_rng(os.getpid()))
+    sessions = [table.session for table in asyncio.run(speaker.retry())]
+    if as_json:
+        out.print_json(data={"sessions": [{"session": each.session_id, "state": each.state} for each in sessions]})
+        return
+    for each in sessions:
+        out.print(f"{each.session_id}: {each.state} {each.detail}".rstrip())
+
+
 def _forget_disk(settings: AgentConfig, folder: Path) -> None:
     if str(folder) not in settings.store.folders:
         raise UsageError(f"{folder} is not one of store.folders: {', '.join(settings.store.folders)}")
@@ -113,9 +130,12 @@ async def _serve(settings: AgentConfig) -> None:
         clock=clock,
         rng=rng,
     )
+    speaker = BgpSpeaker(settings.state / "bgp", settings.bgp, clock=clock, rng=rng)
     with open_ledger(settings.state) as ledger:
-        async with open_agent(settings, ledger=ledger, web=web, load=meter, clock=clock, rng=rng) as agent:
-            works = {"agent": agent.run(), "load": meter.run()}
+        async with open_agent(
+            settings, ledger=ledger, web=web, load=meter, heard=speaker, clock=clock, rng=rng
+        ) as agent:
+            works = {"agent": agent.run(), "load": meter.run(), "bgp": speaker.run()}
             if settings.metrics.listen:
                 metrics = MetricsServer(
                     settings.metrics.listen, lambda: exposition(agent.status(), meter.traffic), clock=clock
@@ -124,6 +144,8 @@ async def _serve(settings: AgentConfig) -> None:
             await _until_told_to_end(works, refused=agent.was_refused)
     if agent.refusal is not None or not settings.nginx.keep_on_exit:
         await web.stop()
+    if agent.refusal is not None or not settings.bgp.keep_s:
+        await speaker.stop()
     if agent.refusal is not None:
         raise agent.refusal
 

@@ -1,0 +1,308 @@
+"""Keeps one ExaBGP and its collector running beside the agent, and tells what they hear.
+
+Both are started in a session of their own and outlive a killed agent; the next agent takes them over by their socket.
+A speaker that dies, or answers no more, is ended and started again with growing pauses; its tables are on disk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import signal
+import sys
+from pathlib import Path
+
+import headrace
+from headrace.appliance.bgp.asking import (
+    MOST_WAIT_S,
+    SOCKET,
+    Looked,
+    Question,
+    SpeakerError,
+    What,
+    read_frame,
+    short_path,
+    write_frame,
+)
+from headrace.appliance.bgp.collector import COMMAND, CONF, FOLDER_VARIABLE, LOG, SETTINGS
+from headrace.appliance.bgp.settings import BgpSettings
+from headrace.appliance.bgp.speaker_conf import render_speaker_conf, speaker_environment
+from headrace.base.clock import Clock
+from headrace.base.logs import event
+from headrace.base.rng import Rng, backoff_s
+from headrace.routes.chunks import split_chunks
+from headrace.routes.model import Session, SessionState
+from headrace.wire.codec import decode, encode
+from headrace.wire.errors import MalformedError
+from headrace.wire.files import write_atomic
+from headrace.wire.routes import ChunkRef, SessionTable
+
+_log = logging.getLogger(__name__)
+_START_LIMIT_S = 30.0
+_ANSWER_LIMIT_S = 60.0
+"""A collector that packs a full table is busy for some seconds."""
+_END_LIMIT_S = 10.0
+_POLL_S = 0.1
+_RETRY_MOST_S = 30.0
+_STEADY_S = 60.0
+_PID = "speaker.pid"
+_MOST_CHUNKS_BYTES = 1 << 30
+
+
+class BgpSpeaker:
+    """The speaker of one state folder. `run` keeps it; the rest tells what it has heard."""
+
+    def __init__(self, folder: Path, settings: BgpSettings, *, clock: Clock, rng: Rng) -> None:
+        """`folder` is the speaker's own, made when there are peers."""
+        self._folder, self._settings, self._clock, self._rng = folder, settings, clock, rng
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._turn = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._looked: Looked | None = None
+        self._failures = 0
+        self.restarts = 0
+        """Times that it was started after a first time, since the agent started."""
+        self.changed = asyncio.Event()
+        """Set when `sessions` may have changed; whoever waits for it clears it."""
+
+    @property
+    def sessions(self) -> tuple[SessionTable, ...] | None:
+        """All sessions with the names of their tables; None while nobody knows."""
+        if not self._settings.peers:
+            return ()
+        return self._looked.sessions if self._looked else None
+
+    @property
+    def flawed(self) -> int:
+        """Messages that were not understood, since the speaker started."""
+        return self._looked.flawed if self._looked else 0
+
+    async def run(self) -> None:
+        """Keep it running until cancelled. Cancelling leaves it alive for `bgp.keep_s`."""
+        if not self._settings.peers:
+            await self._end_old()
+            self.changed.set()
+            await asyncio.Event().wait()
+        while True:
+            started_s = self._clock.monotonic_s()
+            try:
+                await self._take_over_or_start()
+                await self._look_for_ever()
+            except (SpeakerError, MalformedError, OSError, EOFError, TimeoutError) as error:
+                self._say_lost(error)
+            except Exception:
+                # The top of the loop: serving and filling go on without routes.
+                _log.exception("turn_failed loop=bgp")
+            finally:
+                self._hang_up()
+            if self._clock.monotonic_s() - started_s > _STEADY_S:
+                self._failures = 0
+            await self._clock.sleep(backoff_s(self._rng, self._failures, first_s=0.5, most_s=_RETRY_MOST_S))
+            self._failures += 1
+
+    async def stop(self) -> None:
+        """End it now; its tables are kept on disk."""
+        self._hang_up()
+        await self._end_old()
+
+    # ---- what it has heard
+
+    async def chunks_of(self, table_digest: str) -> tuple[ChunkRef, ...]:
+        """The chunks of a table; none when newer ones have taken its place.
+
+        Raises:
+            SpeakerError: the speaker does not answer.
+        """
+        return decode(tuple[ChunkRef, ...], await self._ask_beside(Question(what=What.TABLE, digests=(table_digest,))))
+
+    async def packed_chunks(self, digests: tuple[str, ...]) -> tuple[bytes, ...]:
+        """Chunks as they are sent; those no longer known are left out.
+
+        Raises:
+            SpeakerError: the speaker does not answer.
+        """
+        body = await self._ask_beside(Question(what=What.CHUNKS, digests=digests))
+        return split_chunks(body, most_bytes=_MOST_CHUNKS_BYTES)
+
+    async def retry(self) -> tuple[SessionTable, ...]:
+        """Speak again with peers that were over their limit.
+
+        Raises:
+            SpeakerError: no speaker answers.
+        """
+        return decode(Looked, await self._ask_beside(Question(what=What.RETRY))).sessions
+
+    # ---- one life of it
+
+    async def _look_for_ever(self) -> None:
+        after = 0
+        while True:
+            looked = decode(Looked, await self._ask(Question(what=What.LOOK, after=after)))
+            after = looked.version
+            self._take(looked)
+
+    def _take(self, looked: Looked) -> None:
+        before = {each.session.session_id: each.session for each in self._looked.sessions} if self._looked else {}
+        for table in looked.sessions:
+            _say_change(before.get(table.session.session_id), table.session)
+        is_new = self._looked is None or self._looked.sessions != looked.sessions
+        self._looked = looked
+        if is_new:
+            self.changed.set()
+
+    async def _take_over_or_start(self) -> None:
+        if await self._is_ours():
+            event(_log, "bgp_speaker_taken_over")
+            return
+        await self._end_old()
+        if self._looked is not None:
+            self.restarts += 1
+        await self._start()
+
+    async def _is_ours(self) -> bool:
+        """Whether one of our release answers; it is told our settings."""
+        try:
+            await self._call_up()
+            looked = decode(Looked, await self._ask(Question(what=What.LOOK)))
+            if looked.build == headrace.__version__ and looked.settings != self._settings:
+                looked = decode(Looked, await self._ask(Question(what=What.CONFIGURE, settings=self._settings)))
+            return looked.build == headrace.__version__
+        except (OSError, EOFError, TimeoutError, SpeakerError, MalformedError):
+            return False
+        finally:
+            self._failures = 0 if self._writer else self._failures
+
+    async def _start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        write_atomic(self._folder / SETTINGS, encode(self._settings), mode=0o600)
+        write_atomic(self._folder / CONF, render_speaker_conf(self._settings, COMMAND).encode(), mode=0o600)
+        (self._folder / SOCKET).unlink(missing_ok=True)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        with (self._folder / LOG).open("ab") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "exabgp", "server", str(self._folder / CONF)),
+                cwd=self._folder,
+                env={**os.environ, **speaker_environment(user), FOLDER_VARIABLE: str(self._folder)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        write_atomic(self._folder / _PID, f"{self._child.pid} {_started_ticks(self._child.pid)}".encode(), mode=0o600)
+        event(_log, "bgp_speaker_started", pid=self._child.pid, peers=len(self._settings.peers))
+        child = self._child
+        async with asyncio.timeout(_START_LIMIT_S):
+            while True:
+                if child.returncode is not None:
+                    raise SpeakerError(f"ExaBGP ended with {child.returncode}: {self._last_words()}")
+                with contextlib.suppress(OSError):
+                    await self._call_up()
+                    return
+                await self._clock.sleep(_POLL_S)
+
+    def _last_words(self) -> str:
+        """The end of the log, in one line."""
+        try:
+            with (self._folder / LOG).open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 2000))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return "no log"
+        return " / ".join(line.strip() for line in lines[-4:])[-600:]
+
+    async def _end_old(self) -> None:
+        """End whatever speaker there is in our folder: asked first, so that it keeps its tables, then by force."""
+        process = _find(self._folder)
+        if process is None:
+            return
+        with contextlib.suppress(OSError, EOFError, TimeoutError, SpeakerError, MalformedError):
+            async with asyncio.timeout(_END_LIMIT_S):
+                await self._call_up()
+                await self._ask(Question(what=What.END))
+        self._hang_up()
+        if not await self._is_gone(_END_LIMIT_S):
+            event(_log, "bgp_speaker_killed", level=logging.WARNING, pid=process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+            await self._is_gone(_END_LIMIT_S)
+
+    async def _is_gone(self, limit_s: float) -> bool:
+        end_s = self._clock.monotonic_s() + limit_s
+        while _find(self._folder) is not None:
+            if self._clock.monotonic_s() > end_s:
+                return False
+            await self._clock.sleep(_POLL_S)
+        return True
+
+    def _say_lost(self, error: BaseException) -> None:
+        event(
+            _log, "bgp_speaker_lost", level=logging.ERROR, error=error or type(error).__name__,
+            last_words=self._last_words(), failures_in_a_row=self._failures,
+        )  # fmt: skip
+
+    # ---- its socket
+
+    async def _call_up(self) -> None:
+        self._hang_up()
+        with short_path(self._folder, SOCKET) as path:
+            self._reader, self._writer = await asyncio.open_unix_connection(path)
+
+    def _hang_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+    async def _ask(self, question: Question) -> bytes:
+        assert self._reader is not None
+        assert self._writer is not None
+        return await _exchange(self._reader, self._writer, question)
+
+    async def _ask_beside(self, question: Question) -> bytes:
+        """Over a connection of its own: the other one waits for changes."""
+        try:
+            with short_path(self._folder, SOCKET) as path:
+                reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                return await _exchange(reader, writer, question)
+            finally:
+                writer.close()
+        except (OSError, EOFError, TimeoutError) as error:
+            raise SpeakerError(f"no BGP speaker answers in {self._folder}: {error or type(error).__name__}") from None
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question) -> bytes:
+    async with asyncio.timeout(_ANSWER_LIMIT_S + MOST_WAIT_S):
+        write_frame(writer, encode(question))
+        await writer.drain()
+        return await read_frame(reader)
+
+
+def _say_change(before: Session | None, now: Session) -> None:
+    if before is not None and (before.state, before.detail) == (now.state, now.detail):
+        return
+    is_bad = now.state in (SessionState.DOWN, SessionState.OVER_LIMIT) or now.detail.startswith("near its limit")
+    event(
+        _log, "bgp_session", level=logging.WARNING if is_bad else logging.INFO, session=now.session_id,
+        state=now.state, detail=now.detail, prefixes=now.prefixes, drops=now.drops,
+    )  # fmt: skip
+
+
+def _find(folder: Path) -> int | None:
+    """The speaker that was started last in this folder, if it lives; its pid is also its process group."""
+    with contextlib.suppress(OSError, ValueError):
+        pid, ticks = (int(word) for word in (folder / _PID).read_text().split())
+        if _started_ticks(pid) == ticks:
+            return pid
+    return None
+
+
+def _started_ticks(pid: int) -> int:
+    """Start time of a process that lives and is no zombie, in clock ticks; -1 for none."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if words[0] == "Z" else int(words[19])

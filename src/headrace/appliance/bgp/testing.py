@@ -1,0 +1,90 @@
+"""The control plane's side of routes, in memory: for tests of what an appliance reports."""
+
+import hashlib
+
+from headrace.appliance.testing_peers import Asked, Told
+from headrace.routes.chunks import number_of_chunk, split_chunks, unpack_chunk
+from headrace.routes.model import Heard, Prefix, Session, parse_prefix, show_prefix
+from headrace.wire.codec import decode, encode
+from headrace.wire.operator import Problem
+from headrace.wire.routes import (
+    MOST_BODY_BYTES,
+    RoutesAnswer,
+    RoutesRequest,
+    SessionTable,
+    TableAnswer,
+    TableRequest,
+)
+
+
+class FakeRouteControl:
+    """Tables by digest, chunks by digest, the last message that counts."""
+
+    def __init__(self) -> None:
+        self.requests: list[RoutesRequest] = []
+        self.tables: dict[str, TableRequest] = {}
+        self.chunks: dict[str, bytes] = {}
+        self.received_chunks = self.received_bytes = 0
+        self.fault = ""
+        """'', 'unknown' (an old control plane), 'error', or 'forgetful' (takes chunks and keeps none)."""
+
+    async def handle(self, asked: Asked) -> Told:
+        """Answer the three calls."""
+        if self.fault == "unknown":
+            return _problem(404)
+        if self.fault == "error":
+            return _problem(503)
+        if asked.path == "/v1/agent/routes":
+            return self._take_sessions(decode(RoutesRequest, asked.body))
+        if asked.path == "/v1/agent/routes/table":
+            table = decode(TableRequest, asked.body)
+            self.tables[table.table_digest] = table
+            missing = tuple(ref.digest for ref in table.chunks if ref.digest not in self.chunks)
+            return Told(body=encode(TableAnswer(unknown_chunks=missing)))
+        for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):
+            number_of_chunk(unpack_chunk(chunk))
+            self.received_chunks += 1
+            self.received_bytes += len(chunk)
+            if self.fault != "forgetful":
+                self.chunks[hashlib.sha256(chunk).hexdigest()] = chunk
+        return Told(status=204)
+
+    def _take_sessions(self, request: RoutesRequest) -> Told:
+        self.requests.append(request)
+        unknown = {each.table_digest for each in request.sessions if each.table_digest} - self._whole()
+        return Told(body=encode(RoutesAnswer(sequence=request.sequence, unknown_tables=tuple(unknown), interval_s=0.2)))
+
+    def _whole(self) -> set[str]:
+        return {
+            digest for digest, table in self.tables.items() if all(ref.digest in self.chunks for ref in table.chunks)
+        }
+
+    def table(self, peer: str) -> SessionTable | None:
+        """What the last message says of the session with `peer`."""
+        tables = self.requests[-1].sessions if self.requests else ()
+        return next((each for each in tables if each.session.peer_address == peer), None)
+
+    def session(self, peer: str) -> Session | None:
+        """Its session."""
+        table = self.table(peer)
+        return table.session if table else None
+
+    def routes(self, peer: str) -> dict[str, Heard]:
+        """Its routes, as far as their table is whole; by prefix as people write it."""
+        return {show_prefix(prefix): heard for prefix, heard in self._routes(peer).items()}
+
+    def has(self, peer: str, *prefixes: str) -> bool:
+        """Whether it has these routes."""
+        return self._routes(peer).keys() >= set(map(parse_prefix, prefixes))
+
+    def _routes(self, peer: str) -> dict[Prefix, Heard]:
+        table = self.table(peer)
+        if table is None or table.table_digest not in self._whole():
+            return {}
+        chunks = (unpack_chunk(self.chunks[ref.digest]) for ref in self.tables[table.table_digest].chunks)
+        return {prefix: heard for chunk in chunks for prefix, heard in chunk.routes()}
+
+
+def _problem(status: int) -> Told:
+    problem = Problem(title="fault", status=status, code="fault", detail="fault of a test")
+    return Told(status=status, body=encode(problem))
