@@ -95,7 +95,7 @@ def _run(settings: ControlConfig, config: Path) -> None:
     try:
         files = (beside(config, settings.auth.admin_token_file), beside(config, settings.auth.read_token_file))
         take_tokens(store, *files, now_s=clock.now_s())
-        parts = make_parts(settings, store, clock)
+        parts = make_parts(settings, store, clock, folder=config.parent)
         app = make_app(parts)
         mount(app, demo_url=settings.web.demo_url, steering_urls=settings.urls.steering)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

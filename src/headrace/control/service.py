@@ -67,8 +67,10 @@ async def serve(app: ASGIApp, parts: Parts, source: Path) -> None:
             clock=parts.clock,
             rng=make_rng(node),
             state=parts.loop_state,
+            routing=parts.routing,
         )
         tasks.spawn("loops", loops)
+        tasks.spawn("routing", parts.routing.run(make_rng(f"{node} routing")))
         failure = tasks.spawn("failure", tasks.until_first_failure())
         stop = tasks.spawn("stop", stopping.wait())
         await asyncio.wait({serving, failure, stop}, return_when=asyncio.FIRST_COMPLETED)

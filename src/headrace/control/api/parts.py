@@ -1,17 +1,20 @@
 """What the routes work with: made once for an application, handed to each route."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
 from headrace.base.clock import Clock
 from headrace.control.access import Caller
+from headrace.control.adapters.vrp_file import VrpFile
 from headrace.control.config import ControlConfig
 from headrace.control.feed import Feed
 from headrace.control.fleet_view import FleetViews
 from headrace.control.gate import FailureCount, Gate
 from headrace.control.holders import Holders
+from headrace.control.loops.routing import Routing
 from headrace.control.loops.state import LoopState
 from headrace.control.model import NewEvent
 from headrace.control.ports import Store
@@ -38,12 +41,22 @@ class Parts:
     holders: Holders
     feed: Feed
     loop_state: LoopState
+    routing: Routing
     counts: RequestCounts = field(default_factory=RequestCounts)
 
 
-def make_parts(config: ControlConfig, store: Store, clock: Clock, loop_state: LoopState | None = None) -> Parts:
-    """Put the parts of one control node together."""
+def make_parts(
+    config: ControlConfig,
+    store: Store,
+    clock: Clock,
+    loop_state: LoopState | None = None,
+    *,
+    folder: Path | None = None,
+) -> Parts:
+    """Put the parts of one control node together; relative paths of the configuration lie in `folder`."""
     views = FleetViews(store, clock)
+    rpki = config.routes.rpki
+    vrp_file = VrpFile((folder or Path()) / rpki.file if rpki.file else None, rpki)
     return Parts(
         config=config,
         store=store,
@@ -54,6 +67,7 @@ def make_parts(config: ControlConfig, store: Store, clock: Clock, loop_state: Lo
         holders=Holders(store),
         feed=Feed(store, views.newest, clock, most_followers=config.limits.streams),
         loop_state=loop_state or LoopState(),
+        routing=Routing(store, config.routes, clock, vrp_file),
     )
 
 

@@ -11,6 +11,7 @@ from headrace.control.api.guard import GuardedRoute, secret_of
 from headrace.control.api.parts import Parts, WithParts
 from headrace.control.api.problems import Refusal, not_found
 from headrace.control.loops.metrics import metric_lines
+from headrace.control.loops.routing import metric_lines as route_lines
 from headrace.wire.codec import encode
 from headrace.wire.operator import EventView, FleetView
 
@@ -88,7 +89,7 @@ async def healthz(parts: WithParts) -> Response:
 @router.get("/metrics", response_class=Response)
 def metrics(parts: WithParts) -> Response:
     """This node's counters in Prometheus' text format."""
-    text = "\n".join((*metric_lines(parts.loop_state), *_own_lines(parts))) + "\n"
+    text = "\n".join((*metric_lines(parts.loop_state), *route_lines(parts.routing), *_own_lines(parts))) + "\n"
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8", headers=_NO_STORE)
 
 

@@ -18,6 +18,7 @@ from headrace.control.loops.concluding import Probes
 from headrace.control.loops.deciding import Decider
 from headrace.control.loops.probing import Prober, read_notes, targets_of, write_note
 from headrace.control.loops.reading import FleetState, StoreReader
+from headrace.control.loops.routing import Routing
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.state import LoopState
 from headrace.control.ports import Store
@@ -30,7 +31,7 @@ TIDY_S = 60.0
 """Between two prunings of old records."""
 
 
-async def run_loops(
+async def run_loops(  # noqa: PLR0913  (all that a node consists of)
     *,
     store: Store,
     settings: FleetSettings,
@@ -39,15 +40,18 @@ async def run_loops(
     clock: Clock,
     rng: Rng,
     state: LoopState,
+    routing: Routing | None = None,
 ) -> None:
     """Run until cancelled.
 
     Args:
         node: this control node's name, another for each; it is the holder of the lease and the vantage of its probes.
+        routing: what appliances hear; None: nothing.
     """
     async with open_probe_client(settings.probe) as http, Tasks() as tasks:
         prober = Prober(http, settings.probe, node, clock, rng)
         turner = _Turner(store, settings, urls, node, clock, state, prober)
+        turner.routing = routing
         try:
             tasks.spawn("prober", prober.run())
             tasks.spawn("decider", run_every("decide", settings.turn_interval_s, turner.turn, clock=clock, rng=rng))
@@ -75,6 +79,7 @@ class _Turner:
         self._clock = clock
         self._state = state
         self._prober = prober
+        self.routing: Routing | None = None
         self._reader = StoreReader(store)
         self._decider = Decider(store, settings, urls, clock=clock, state=state)
         self._tidied_at_s = 0.0
@@ -139,6 +144,8 @@ class _Turner:
     def _tidy(self, now_s: float) -> None:
         if now_s - self._tidied_at_s >= TIDY_S:
             self._tidied_at_s = now_s
+            if self.routing is not None:
+                self.routing.sweep(now_s=now_s)
             self._store.drop_notes(NOTES, before_s=now_s - TIDY_S)
             self._store.drop_windows(ended_before_s=now_s - self._settings.maintenance.kept_s)
             dropped = self._store.drop_events(keep=self._settings.events_kept)
