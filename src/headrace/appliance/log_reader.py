@@ -176,6 +176,7 @@ class LoadMeter:
             connections=reading.connections,
             cpu_ratio=min(1.0, self._cpu.per_second(now_s=now_s) / (os.cpu_count() or 1)),
             sessions=self._sessions.count(now_s=self._clock.now_s()).count,
+            answered=self.traffic.requests,
         )
 
 

@@ -4,7 +4,7 @@ Shapes, thresholds, and the one question what several vantage points say togethe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from headrace.base.ids import ApplianceId
@@ -26,6 +26,16 @@ class HealthRules:
     """An older probe result says nothing; large fleets are probed in turns of up to ten seconds."""
     silent_probe_fresh_s: float = 5.0
     """For a silent appliance: it is probed each second then, so an older success was before its death."""
+    prober_present_s: float = 5.0
+    """A control node whose probes were not heard for so long has no say; longer than the lease, so that a takeover
+    does not look like a loss."""
+    prober_member_s: float = 15.0
+    """For so long it still counts in what half of the control nodes is: a minority that is left concludes no death
+    before."""
+    cut_off_ratio: float = 0.5
+    """A prober that does not reach more than this share of what others reach is cut off itself."""
+    counters_frozen_s: float = 20.0
+    """Probes are served and counters stand still for so long: ten reports, and far longer than a log is buffered."""
     turn_up_s: float = 3.0
     """All turn-up checks must pass for so long before the first client."""
     turn_up_plan_ratio: float = 0.1
@@ -58,6 +68,8 @@ class ProbeOutcome(StrEnum):
     WRONG_STATUS = "wrong-status"
     NOT_HELD = "not-held"
     """A redirect or 404 for a file that it reported as held."""
+    UNREADABLE = "unreadable"
+    """403 or 500 for a file that it reported as held: what a disk that is off or cannot be read gives."""
     WRONG_BYTES = "wrong-bytes"
     """Another range, length or entity tag than the file has."""
 
@@ -95,6 +107,11 @@ class Evidence:
     """Files that are both planned and held."""
     probes: tuple[ProbeSeen, ...] = ()
     """At most one of each vantage point."""
+    probers: int = 0
+    """Control nodes that probe now and are trusted; 0 for as many as there are probes. A failure counts when more than
+    half of them see it."""
+    has_quorum: bool = True
+    """Enough control nodes are there to mark somebody down for what probes do not reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,32 +120,46 @@ class ProbeVerdict:
 
     is_pass: bool = False
     is_fail: bool = False
-    """Neither: nobody probed lately."""
+    """Neither: nobody probed lately, or no majority says so."""
     is_unreachable: bool = False
     failures: int = 0
     at_s: float = 0.0
     detail: str = ""
+    outcome: ProbeOutcome = ProbeOutcome.OK
+    is_split: bool = False
+    """Some see it fail, too few for a majority, and nobody sees it pass."""
+    bad_paths: str = ""
+    """The minority that does not reach it, for people; '' for nobody."""
 
 
 NOT_PROBED = ProbeVerdict(detail="no probe lately")
 
 
-def judge_probes(probes: Sequence[ProbeSeen], *, after_s: float) -> ProbeVerdict:
-    """Weigh the probes that are newer than `after_s`: it fails when more vantage points fail than pass.
+def judge_probes(probes: Sequence[ProbeSeen], *, after_s: float, probers: int = 0, sure: int = 2) -> ProbeVerdict:
+    """Weigh the probes that are newer than `after_s`: it fails when more than half of the probers see it fail.
 
     A tie passes: an appliance that answers one of two control nodes answers clients too, and the fault is as likely
     between it and the other node. Failures are counted only as far as they are newer than `after_s`.
+
+    Args:
+        probers: how many control nodes have a say; 0 for those that have probed lately.
+        sure: failures in a row from which on a minority's path is called bad.
     """
-    if len(probes) == 1:  # by far the most usual case, on the hot path of the health loop
+    if len(probes) == 1 and probers <= 1:  # by far the most usual case, on the hot path of the health loop
         return _verdict(probes[0], after_s) if probes[0].at_s > after_s else NOT_PROBED
     fresh = [probe for probe in probes if probe.at_s > after_s]
     failed = [probe for probe in fresh if probe.outcome is not ProbeOutcome.OK]
     if not fresh:
         return NOT_PROBED
-    if len(failed) * 2 <= len(fresh):
-        passed = [probe for probe in fresh if probe.outcome is ProbeOutcome.OK]
-        return _verdict(max(passed, key=lambda probe: probe.at_s), after_s)
-    return max((_verdict(probe, after_s) for probe in failed), key=lambda verdict: verdict.failures)
+    if len(failed) * 2 > max(len(fresh), probers):
+        return max((_verdict(probe, after_s) for probe in failed), key=lambda verdict: verdict.failures)
+    passed = [probe for probe in fresh if probe.outcome is ProbeOutcome.OK]
+    if len(failed) * 2 > len(fresh):
+        words = f"{len(failed)} of {max(len(fresh), probers)} probers see it fail"
+        return ProbeVerdict(is_split=True, detail=words)
+    bad = sorted((probe for probe in failed if len(probe.failed_at_s) >= sure), key=lambda probe: probe.vantage)
+    words = ", ".join(f"{probe.vantage} ({probe.detail or probe.outcome})" for probe in bad[:3])
+    return replace(_verdict(max(passed, key=lambda probe: probe.at_s), after_s), bad_paths=words)
 
 
 def _verdict(probe: ProbeSeen, after_s: float) -> ProbeVerdict:
@@ -140,4 +171,5 @@ def _verdict(probe: ProbeSeen, after_s: float) -> ProbeVerdict:
         failures=sum(at_s > after_s for at_s in probe.failed_at_s),
         at_s=probe.at_s,
         detail=f"probe: {probe.outcome}" + (f" ({probe.detail})" if probe.detail else ""),
+        outcome=probe.outcome,
     )

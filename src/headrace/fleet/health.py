@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from headrace.fleet.evidence import Evidence, HealthRules, ProbeVerdict, judge_probes
+from headrace.fleet.evidence import Evidence, HealthRules, ProbeOutcome, ProbeVerdict, judge_probes
 from headrace.fleet.model import AdminState, Health, HealthReason, HealthState
 
 
@@ -27,6 +27,10 @@ class HealthTrack:
     """When it last became healthy."""
     unreachable_since_s: float | None = None
     """When it stopped being healthy because nothing answered; None otherwise."""
+    answered: int = -1
+    """Its counter of requests, as last reported."""
+    answered_moved_s: float | None = None
+    """When that last changed, or was first looked at."""
 
 
 class Finding(Enum):
@@ -63,6 +67,7 @@ class _Case:
     is_turned_up: bool
     is_reporting: bool
     probe: ProbeVerdict
+    answered_moved_s: float | None
 
 
 def conclude_health(
@@ -75,7 +80,8 @@ def conclude_health(
         watching_since_s: since when reports and probes could reach us without a break; silence and failures from before
             (another control node's time, a suspended machine, a cut network) are not held against the appliance.
     """
-    found = examine(evidence, rules, track.health.is_turned_up, now_s=now_s, watching_since_s=watching_since_s)
+    track = _with_counter(track, evidence, now_s=now_s, watching_since_s=watching_since_s)
+    found = examine(evidence, rules, track, now_s=now_s, watching_since_s=watching_since_s)
     is_disabled = evidence.admin_state is AdminState.DISABLED
     is_good = found.finding is Finding.GOOD and not is_disabled
     good_since_s = (now_s if track.good_since_s is None else track.good_since_s) if is_good else None
@@ -87,7 +93,7 @@ def conclude_health(
 
 
 def examine(
-    evidence: Evidence, rules: HealthRules, is_turned_up: bool, *, now_s: float, watching_since_s: float
+    evidence: Evidence, rules: HealthRules, track: HealthTrack, *, now_s: float, watching_since_s: float
 ) -> Found:
     """What the evidence says by itself: the first check that has something to say."""
     if evidence.last_report_s is None:
@@ -99,15 +105,21 @@ def examine(
         rules=rules,
         now_s=now_s,
         watching_since_s=watching_since_s,
-        is_turned_up=is_turned_up,
+        is_turned_up=track.health.is_turned_up,
         is_reporting=is_reporting,
-        probe=judge_probes(evidence.probes, after_s=max(now_s - fresh_s, watching_since_s)),
+        probe=judge_probes(
+            evidence.probes,
+            after_s=max(now_s - fresh_s, watching_since_s),
+            probers=evidence.probers,
+            sure=rules.probe_failures,
+        ),
+        answered_moved_s=track.answered_moved_s,
     )
     for check in _CHECKS:
         found = check(case)
         if found is not None:
             return found
-    return Found(finding=Finding.GOOD, reason=HealthReason.ALL_CHECKS_PASS)
+    return _good(case)
 
 
 def recovery_s(relapses: int, rules: HealthRules) -> float:
@@ -132,6 +144,10 @@ def _check_silence(case: _Case) -> Found | None:
         )
     if case.probe.is_fail and not case.probe.is_unreachable:
         return replace(_of_failed_probe(case), is_reporting=False)
+    if not case.evidence.has_quorum or case.probe.is_split:
+        return Found(
+            finding=Finding.UNSURE, reason=HealthReason.NO_QUORUM, detail=case.probe.detail, is_reporting=False
+        )
     return Found(finding=Finding.GONE, reason=reason, detail=case.probe.detail, is_reporting=False, is_unreachable=True)
 
 
@@ -146,7 +162,9 @@ def _check_nginx(case: _Case) -> Found | None:
 
 def _check_disks(case: _Case) -> Found | None:
     disks = case.evidence.report.disks
-    if not disks or any(disk.is_ok for disk in disks):
+    if not disks:
+        return Found(finding=Finding.BAD, reason=HealthReason.DISK_OFF, detail="no disk in its report")
+    if any(disk.is_ok for disk in disks):
         return None
     return Found(finding=Finding.BAD, reason=HealthReason.ALL_DISKS_FAILED, detail=disks[0].error)
 
@@ -172,12 +190,46 @@ def _check_probe(case: _Case) -> Found | None:
 
 
 def _of_failed_probe(case: _Case) -> Found:
-    is_sure = case.probe.failures >= case.rules.probe_failures
+    is_sure = case.probe.failures >= case.rules.probe_failures and case.evidence.has_quorum
+    is_off = case.probe.outcome in (ProbeOutcome.NOT_HELD, ProbeOutcome.UNREADABLE)
     return Found(
         finding=Finding.BAD if is_sure else Finding.UNSURE,
-        reason=HealthReason.PROBE_FAILED,
+        reason=HealthReason.DISK_OFF if is_off else HealthReason.PROBE_FAILED,
         detail=case.probe.detail,
         is_unreachable=case.probe.is_unreachable,
+    )
+
+
+def _good(case: _Case) -> Found:
+    """Every check passes; the reason says what is odd all the same."""
+    if case.probe.bad_paths:
+        detail = f"not reached by {case.probe.bad_paths}"
+        return Found(finding=Finding.GOOD, reason=HealthReason.BAD_PATH, detail=detail)
+    if _are_counters_frozen(case):
+        detail = f"{case.evidence.report.load.answered} requests, though probes are served"
+        return Found(finding=Finding.GOOD, reason=HealthReason.COUNTERS_FROZEN, detail=detail)
+    return Found(finding=Finding.GOOD, reason=HealthReason.ALL_CHECKS_PASS)
+
+
+def _are_counters_frozen(case: _Case) -> bool:
+    """A probe is a request too: once it was served, the counter must have moved."""
+    moved_s = case.answered_moved_s
+    if moved_s is None or not case.probe.is_pass:
+        return False
+    is_long = case.now_s - moved_s >= case.rules.counters_frozen_s
+    return is_long and case.probe.at_s - moved_s >= case.rules.counters_frozen_s / 2
+
+
+def _with_counter(track: HealthTrack, evidence: Evidence, *, now_s: float, watching_since_s: float) -> HealthTrack:
+    answered = evidence.report.load.answered
+    if answered < 0:
+        return track if track.answered_moved_s is None else replace(track, answered=-1, answered_moved_s=None)
+    has_moved = answered != track.answered or track.answered_moved_s is None
+    # While nothing could be heard, standing still proves nothing.
+    return replace(
+        track,
+        answered=answered,
+        answered_moved_s=now_s if has_moved else max(track.answered_moved_s or 0.0, watching_since_s),
     )
 
 

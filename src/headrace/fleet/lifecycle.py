@@ -66,7 +66,8 @@ def conclude_drain(
     """The next state of a drain: drained when no session has been reported for `quiet_s` seconds.
 
     `LoadReport.sessions` looks back 30 s by itself, so `quiet_s` only has to outlast steering answers given just before
-    the drain (their TTL). What is drained stays so until it serves again or leaves DRAINING.
+    the drain (their TTL). A report whose counters stand still is none: its age is None. What is drained stays so until
+    it serves again or leaves DRAINING.
     """
     if admin_state is not AdminState.DRAINING:
         return Drain()

@@ -12,6 +12,9 @@ from headrace.base.ids import ApplianceId
 from headrace.fleet.evidence import Evidence, HealthRules, ProbeOutcome
 from headrace.fleet.health import HealthTrack, conclude_health
 from headrace.fleet.model import AdminState, HealthReason, HealthState
+from headrace.fleet.quorum import Probers, Weighed, as_weighed, weigh_probers
+
+ALONE = Probers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class FleetConclusion:
     """As given, or now when a hold has just ended: what happened during it proves nothing."""
     detail: str
     """The counts that the hold was decided on."""
+    weighed: Weighed
+    """What the probers were worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +54,12 @@ def conclude_fleet(
     now_s: float,
     watching_since_s: float,
     was_held: bool,
+    probers: Probers = ALONE,
 ) -> FleetConclusion:
     """Conclude the health of every appliance in `evidence`; those without a track start as never heard of."""
-    seen = {one.appliance_id: one for one in evidence}
+    evidence = list(evidence)
+    weighed = weigh_probers(evidence, probers, rules, now_s=now_s)
+    seen = {one.appliance_id: as_weighed(one, weighed) for one in evidence}
     before = {name: tracks.get(name) or HealthTrack() for name in seen}
     loss = weigh_loss(before, seen, rules, now_s=now_s)
     is_doubted = may_not_be_believed(loss, rules, was_held=was_held)
@@ -64,7 +72,9 @@ def conclude_fleet(
     is_held = is_doubted and (was_held or any(_is_newly_gone(before[name], after[name]) for name in seen))
     if is_held:
         after = {name: _held(before[name], track, rules, now_s) for name, track in after.items()}
-    return FleetConclusion(tracks=after, is_held=is_held, watching_since_s=watching_since_s, detail=str(loss))
+    return FleetConclusion(
+        tracks=after, is_held=is_held, watching_since_s=watching_since_s, detail=str(loss), weighed=weighed
+    )
 
 
 def weigh_loss(

@@ -66,6 +66,18 @@ class HealthReason(StrEnum):
     """Turn-up: no probe has fetched from it lately; missing data is never a pass."""
     REPORTS_FROZEN = "reports-frozen"
     """Messages arrive, but they are always the same old one: as good as silence."""
+    NO_QUORUM = "no-quorum"
+    """Silent, but too few control nodes are there to say that it is lost."""
+    BAD_PATH = "bad-path"
+    """Healthy: most control nodes reach it, some do not; the fault is between those and it."""
+    COUNTERS_FROZEN = "counters-frozen"
+    """Healthy: it serves and reports, but its counters stand still; its load and sessions are not known."""
+    DISK_OFF = "disk-off"
+    """The web server answers, but not with files that it says it holds: a disk is off, unmounted or unreadable."""
+    NO_ROUTES = "no-routes"
+    """Turn-up: it has BGP sessions, and hears no route yet."""
+    NOT_VERIFIED = "not-verified"
+    """Turn-up: no whole file has been fetched from it whose SHA-256 is right."""
     DISABLED = "disabled"
     """All checks pass, but an operator keeps it out; its turn-up starts anew when it is enabled."""
 
@@ -129,6 +141,8 @@ class LoadReport:
     cpu_ratio: float = 0.0
     sessions: int = 0
     """Distinct clients or CMCD session ids of the last 30 seconds: what a drain waits for."""
+    answered: int = -1
+    """Requests in the access log since the agent started, probes included; -1 where it is not told."""
 
 
 class FillState(StrEnum):

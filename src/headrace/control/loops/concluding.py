@@ -16,8 +16,9 @@ from headrace.control.ports import Store
 from headrace.fleet.evidence import Evidence, ProbeSeen
 from headrace.fleet.health import HealthTrack
 from headrace.fleet.lifecycle import DrainState, conclude_drain
-from headrace.fleet.mass_loss import conclude_fleet
+from headrace.fleet.mass_loss import ALONE, conclude_fleet
 from headrace.fleet.model import Health, HealthReason, HealthState
+from headrace.fleet.quorum import Probers, Weighed
 
 ACTOR = "control:health"
 
@@ -54,12 +55,15 @@ class Concluder:
         self._store = store
         self._settings = settings
         self._known: dict[ApplianceId, _Known] = {}
+        self._cut_off: frozenset[str] = frozenset()
 
     def forget(self) -> None:
         """Start from what is stored: another node has decided in between."""
         self._known.clear()
 
-    def turn(self, state: FleetState, probes: Probes, *, now_s: float, watching_since_s: float) -> Concluded:
+    def turn(
+        self, state: FleetState, probes: Probes, *, now_s: float, watching_since_s: float, probers: Probers = ALONE
+    ) -> Concluded:
         """Conclude everything, write what changed."""
         known = {row.appliance.appliance_id: self._of_row(row) for row in state.rows}
         conclusion = conclude_fleet(
@@ -69,7 +73,9 @@ class Concluder:
             now_s=now_s,
             watching_since_s=watching_since_s,
             was_held=state.is_held,
+            probers=probers,
         )
+        self._tell_of_probers(conclusion.weighed, now_s)
         if conclusion.is_held != state.is_held:
             self._store.set_health_held(
                 conclusion.is_held, event=_held_event(conclusion.is_held, conclusion.detail), now_s=now_s
@@ -91,6 +97,17 @@ class Concluder:
             changes=tuple(changes),
         )
 
+    def _tell_of_probers(self, weighed: Weighed, now_s: float) -> None:
+        """One event when a prober is found to be cut off, one when it is not any more."""
+        for name in sorted(weighed.cut_off.keys() ^ self._cut_off):
+            is_off = name in weighed.cut_off
+            kind = "prober.cut-off" if is_off else "prober.trusted"
+            detail = f"it does not reach {weighed.cut_off[name]}" if is_off else ""
+            reason = "others-reach-them" if is_off else "agrees-with-others"
+            told = NewEvent(actor=ACTOR, kind=kind, subject=f"prober/{name}", reason=reason, detail=detail)
+            self._store.append_event(told, now_s=now_s)
+        self._cut_off = frozenset(weighed.cut_off)
+
     def _of_row(self, row: FleetRow) -> _Known:
         known = self._known.get(row.appliance.appliance_id)
         if known is not None and known.version == row.health_version:
@@ -100,11 +117,12 @@ class Concluder:
 
     def _with_drain(self, row: FleetRow, memory: Memory, now_s: float) -> Memory:
         received_s = row.report.received_at_s
+        are_frozen = memory.track.health.reason is HealthReason.COUNTERS_FROZEN
         drain = conclude_drain(
             memory.drain,
             row.appliance.admin_state,
             row.report.report,
-            None if received_s is None else now_s - received_s,
+            None if received_s is None or are_frozen else now_s - received_s,
             now_s=now_s,
             quiet_s=self._settings.drain_quiet_s,
             silent_after_s=self._settings.health.silent_after_s,

@@ -21,7 +21,9 @@ from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.snapshot import coarse_bps, compile_snapshot, content_tag, stored
 from headrace.control.loops.state import LoopState
 from headrace.control.ports import Store
+from headrace.fleet.mass_loss import ALONE
 from headrace.fleet.model import Health, HealthState
+from headrace.fleet.quorum import Probers
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +65,13 @@ class Decider:
         self._watch = None
         self._concluder.forget()
 
-    def turn(self, fleet: FleetState, probes: Probes) -> None:
+    def turn(self, fleet: FleetState, probes: Probes, probers: Probers = ALONE) -> None:
         """Decide once on `fleet` and the newest probes of all nodes; logs one line."""
         now_s = self._clock.now_s()
         self._watch = self._watched(now_s)
-        concluded = self._concluder.turn(fleet, probes, now_s=now_s, watching_since_s=self._watch.since_s)
+        concluded = self._concluder.turn(
+            fleet, probes, now_s=now_s, watching_since_s=self._watch.since_s, probers=probers
+        )
         self._watch = replace(self._watch, since_s=concluded.watching_since_s)
         self._compile(fleet, concluded.health, now_s)
         moved = self._maintainer.turn(fleet, concluded.health, now_s=now_s)

@@ -20,7 +20,9 @@ class Memory:
 
 def write_memory(memory: Memory) -> str:
     """The text to store; health is left out, because it is stored by itself."""
-    bare = replace(memory, track=replace(memory.track, health=Health(), good_since_s=None))
+    bare = replace(
+        memory, track=replace(memory.track, health=Health(), good_since_s=None, answered=-1, answered_moved_s=None)
+    )
     return encode(bare).decode()
 
 

@@ -22,6 +22,7 @@ from headrace.control.loops.routing import Routing
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.state import LoopState
 from headrace.control.ports import Store
+from headrace.fleet.quorum import Probers
 
 _log = logging.getLogger(__name__)
 
@@ -127,19 +128,28 @@ class _Turner:
             if lease is None:
                 self._store.put_note(NOTES + self._node, write_note(dict(self._prober.results)), now_s=now_s)
             else:
-                self._decider.turn(fleet, self._all_probes(now_s))
+                if self.routing is not None:
+                    self._decider.hearings = self.routing.current_hearings()
+                probes, probers = self._all_probes(now_s)
+                self._decider.turn(fleet, probes, probers)
                 self._tidy(now_s)
             return fleet
 
-    def _all_probes(self, now_s: float) -> Probes:
-        """This node's probes and those that the others noted lately."""
-        fresh_s = self._settings.health.probe_fresh_s
-        notes = self._store.notes(NOTES, since_s=now_s - fresh_s)
-        others = read_notes(text for key, text in notes.items() if key != NOTES + self._node)
+    def _all_probes(self, now_s: float) -> tuple[Probes, Probers]:
+        """This node's probes and those of the others that are there, and who was there a moment ago."""
+        rules = self._settings.health
+        notes = self._store.notes(NOTES, since_s=now_s - rules.prober_member_s)
+        present = self._store.notes(NOTES, since_s=now_s - rules.prober_present_s).keys()
+        others = read_notes(text for key, text in notes.items() if key != NOTES + self._node and key in present)
         own = dict(self._prober.results)
-        return {
+        probes = {
             name: ((own[name],) if name in own else ()) + others.get(name, ()) for name in own.keys() | others.keys()
         }
+        myself = frozenset({self._node})
+        return probes, Probers(
+            present=myself | {key.removeprefix(NOTES) for key in present},
+            members=myself | {key.removeprefix(NOTES) for key in notes},
+        )
 
     def _tidy(self, now_s: float) -> None:
         if now_s - self._tidied_at_s >= TIDY_S:

@@ -48,6 +48,8 @@ def hasty(factor: float = 0.25) -> FleetSettings:
             silent_probe_fresh_s=health.silent_probe_fresh_s * factor,
             turn_up_s=health.turn_up_s * factor,
             recover_s=health.recover_s * factor,
+            prober_present_s=health.prober_present_s * factor,
+            prober_member_s=health.prober_member_s * factor,
             mass_window_s=health.mass_window_s * factor,
             witness_s=health.witness_s * factor,
         ),

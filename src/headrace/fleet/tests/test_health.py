@@ -191,3 +191,51 @@ def test_a_death_is_noticed_within_eight_seconds(report_phase_s, probe_phase_s, 
         if track.health.state is UP:
             now_s += 1.2
     assert now_s - NOW <= 8.0
+
+
+def test_one_probers_bad_path_is_said_and_takes_nobody_out():
+    probes = (make_probe(NOW, vantage="c-1"), make_probe(NOW, GONE, failures=3, vantage="c-2"))
+    health = conclude(make_track(), make_evidence(reported_s=NOW, probes=probes)).health
+    assert (health.state, health.reason) == (UP, HealthReason.BAD_PATH)
+    assert health.detail == "not reached by c-2 (unreachable)"
+
+
+@pytest.mark.parametrize("outcome", [ProbeOutcome.NOT_HELD, ProbeOutcome.UNREADABLE])
+def test_a_process_that_is_up_while_its_disk_is_off_is_out(outcome):
+    health = conclude(make_track(), make_evidence(reported_s=NOW, probes=probed(outcome))).health
+    assert (health.state, health.reason) == (DOWN, HealthReason.DISK_OFF)
+    no_disk = replace(make_report(), disks=())
+    health = conclude(make_track(), make_evidence(reported_s=NOW, probes=probed(), report=no_disk)).health
+    assert (health.state, health.reason) == (DOWN, HealthReason.DISK_OFF)
+
+
+def test_too_few_control_nodes_mark_nobody_lost():
+    evidence = replace(make_evidence(reported_s=NOW - 60, probes=probed(GONE)), has_quorum=False)
+    assert conclude(make_track(), evidence).health.state is UP
+    assert conclude(make_track(), replace(evidence, has_quorum=True)).health.state is LOST
+    reporting = replace(evidence, last_report_s=NOW, last_message_s=NOW)
+    assert conclude(make_track(), reporting).health.state is UP
+
+
+def run_counter(counts, *, outcome=OK, watching_since_s=0.0):
+    """A report and a probe each 2 s, with these counters."""
+    track = make_track()
+    for number, answered in enumerate(counts):
+        now_s = NOW + 2 * number
+        report = make_report()
+        report = replace(report, load=replace(report.load, answered=answered))
+        evidence = make_evidence(reported_s=now_s, probes=(make_probe(now_s, outcome, failures=1),), report=report)
+        track = conclude(track, evidence, now_s=now_s, watching_since_s=watching_since_s)
+    return track.health
+
+
+def test_counters_that_stand_still_while_probes_are_served_are_frozen():
+    assert run_counter([7] * 9).reason is HealthReason.ALL_CHECKS_PASS
+    frozen = run_counter([7] * 12)
+    assert (frozen.state, frozen.reason) == (UP, HealthReason.COUNTERS_FROZEN)
+    assert frozen.detail == "7 requests, though probes are served"
+    assert run_counter([7] * 12 + [8]).reason is HealthReason.ALL_CHECKS_PASS
+    assert run_counter(range(20)).reason is HealthReason.ALL_CHECKS_PASS
+    assert run_counter([-1] * 20).reason is HealthReason.ALL_CHECKS_PASS  # an agent that does not tell
+    assert run_counter([7] * 20, watching_since_s=NOW + 30).reason is HealthReason.ALL_CHECKS_PASS
+    assert run_counter([7] * 20, outcome=GONE).reason is not HealthReason.COUNTERS_FROZEN

@@ -58,6 +58,8 @@ async def _judge(response: httpx.Response, file: CatalogFile, first: int, last: 
     status = response.status_code
     if status in (301, 302, 303, 307, 308, 404):
         return ProbeAnswer(outcome=ProbeOutcome.NOT_HELD, detail=f"{status} for {file.sha256[:12]}")
+    if status in (403, 500):
+        return ProbeAnswer(outcome=ProbeOutcome.UNREADABLE, detail=f"{status} for {file.sha256[:12]}")
     if status != 206:
         return ProbeAnswer(outcome=ProbeOutcome.WRONG_STATUS, detail=f"{status}, not 206")
     told = response.headers.get("content-range", "")
