@@ -123,9 +123,7 @@ def _allowed(file: KnownFile) -> tuple[Case, ...]:
 
 def fault_of(case: Case, answer: bytes, *, is_closed: bool) -> str:
     """What is wrong with an answer, '' when nothing is. An interim answer (1xx) before the final one is right."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    while head.startswith(b"HTTP/1.1 1"):
-        head, _, body = body.partition(b"\r\n\r\n")
+    head, _, body = _final(answer)
     words = head.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
     if status not in case.statuses:
@@ -139,6 +137,14 @@ def fault_of(case: Case, answer: bytes, *, is_closed: bool) -> str:
     return ""
 
 
+def _final(answer: bytes) -> tuple[bytes, bytes, bytes]:
+    """Head of the final answer, what ends it, body; the first two are empty where only interim answers (1xx) came."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    while head.startswith(b"HTTP/1.1 1"):
+        head, end, body = body.partition(b"\r\n\r\n")
+    return head, end, body
+
+
 async def run_plan(plan: LoadPlan) -> LoadReport:
     """Try all cases, one after the other; raises nothing for what the machine does."""
     clock, tally = SystemClock(), Tally()
@@ -146,7 +152,7 @@ async def run_plan(plan: LoadPlan) -> LoadReport:
     file = next(one for one in plan.files if one.size_bytes == 100)
     for case in cases(file):
         try:
-            fault = await _try(case, plan)
+            fault = await try_case(case, plan.address, plan.port, stall_s=plan.stall_s)
         except (OSError, TimeoutError) as error:
             fault = f"no answer: {type(error).__name__}"
         if fault:
@@ -158,23 +164,24 @@ async def run_plan(plan: LoadPlan) -> LoadReport:
     return tally.report(clock.monotonic_s() - began_s)
 
 
-async def _try(case: Case, plan: LoadPlan) -> str:
-    opening = asyncio.open_connection(plan.address, plan.port)
-    reader, writer = await asyncio.wait_for(opening, plan.stall_s)
+async def try_case(case: Case, address: str, port: int, *, stall_s: float) -> str:
+    """Ask and read; what is wrong with the answer, '' when nothing is. Raises OSError, TimeoutError: no connection."""
+    opening = asyncio.open_connection(address, port)
+    reader, writer = await asyncio.wait_for(opening, stall_s)
     try:
         answer, is_closed = b"", False
         with suppress(ConnectionResetError, BrokenPipeError):  # refused before all of it was sent
             writer.write(case.request)
-            await asyncio.wait_for(writer.drain(), plan.stall_s)
+            await asyncio.wait_for(writer.drain(), stall_s)
         with suppress(TimeoutError):
             while not is_closed:
-                wait_s = min(_CLOSED_S, plan.stall_s) if answer else plan.stall_s
+                wait_s = min(_CLOSED_S, stall_s) if answer else stall_s
                 try:
                     got = await asyncio.wait_for(reader.read(_CHUNK_BYTES), wait_s)
                 except ConnectionResetError:
                     got = b""
                 answer, is_closed = answer + got, not got
-                if not case.must_close and b"\r\n\r\n" in answer and case.body is None:
+                if not case.must_close and case.body is None and _final(answer)[1]:
                     break
         return fault_of(case, answer, is_closed=is_closed)
     finally:
