@@ -103,7 +103,7 @@ class NginxWorks:
 class LinuxWorks:
     """Kernels with and without changes, each with the same nginx on it.
 
-    Those that may come to level 4 are built as images for QEMU too, in which ticks are counted.
+    Faults that cost processor time, and harmless ones, are built as images for QEMU too, in which ticks are counted.
     """
 
     def __init__(self, nginx: Path) -> None:
@@ -113,7 +113,7 @@ class LinuxWorks:
 
     def build(self, change: Change) -> Built:
         """The kernel; waits for whoever builds it already."""
-        has_image = change.is_harmless or change.level == "performance"
+        has_image = change.is_harmless or change.group == "CPU"
         shops = [self._shop, self._images] if has_image else [self._shop]
         kernels = [shop.base() if change.name == BASE else shop.kernel_with(change.patch) for shop in shops]
         programs = [kernel.program for kernel in kernels]
