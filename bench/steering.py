@@ -37,7 +37,7 @@ import httpx
 
 from headrace.base.rng import make_rng
 from headrace.steering.model import SteeringSnapshot
-from headrace.steering.testing import files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title, numbers_of
 from headrace.wire.snapshot import pack_snapshot
 
 BIN = Path(sys.executable).parent
@@ -177,7 +177,7 @@ class Control:
 
 def build_snapshot() -> SteeringSnapshot:
     titles = [make_title(f"t{number}", subtitles=("fr",)) for number in range(TITLES)]
-    held = files_of(titles)
+    held = numbers_of(titles)
     each = PREFIXES // SITES
     sites = [make_site(f"s{no}", *(f"10.{no}.{low}.0/24" for low in range(each)), "10.0.0.0/12") for no in range(SITES)]
     fleet = [

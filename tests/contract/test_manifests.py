@@ -14,7 +14,7 @@ from headrace.steering.dash import NAMESPACE, write_mpd
 from headrace.steering.hls import write_master
 from headrace.steering.manifest import Protocol, SteeringQuery, write_manifest
 from headrace.steering.pathway import Pathway, file_path, pathway_of, playlist_path
-from headrace.steering.testing import files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title, numbers_of
 
 TITLE = make_title("film", languages=("en", "de"), subtitles=("fr",))
 PATHWAYS = (
@@ -127,8 +127,8 @@ NEWCOMERS = {
 
 @pytest.mark.parametrize("newcomer", sorted(NEWCOMERS))
 def test_a_clone_reaches_the_newcomers_files(newcomer: str) -> None:
-    fleet = [make_appliance(one.pathway_id, "s", files_of([TITLE]), content_url=one.base_url) for one in PATHWAYS[:2]]
-    fleet.append(make_appliance("new", "s", files_of([TITLE]), content_url=NEWCOMERS[newcomer]))
+    fleet = [make_appliance(one.pathway_id, "s", numbers_of([TITLE]), content_url=one.base_url) for one in PATHWAYS[:2]]
+    fleet.append(make_appliance("new", "s", numbers_of([TITLE]), content_url=NEWCOMERS[newcomer]))
     snapshot = make_snapshot([make_site("s", "10.0.0.0/8")], fleet, [TITLE], origin_url=PATHWAYS[2].base_url)
     compiled = compile_snapshot(snapshot)
     film = compiled.library.titles["film"]

@@ -19,7 +19,7 @@ import pytest
 
 from headrace.fleet.model import HealthState
 from headrace.steering.model import SteeringSnapshot
-from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import HEALTHY, make_appliance, make_site, make_snapshot, make_title, numbers_of
 from headrace.wire.snapshot import pack_snapshot
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
@@ -172,7 +172,7 @@ def free_port() -> int:
 
 
 TITLES = [make_title("film"), make_title("other", subtitles=("fr",))]
-HELD = files_of(TITLES)
+HELD = numbers_of(TITLES)
 SITES = [make_site("here", "127.0.0.0/8"), make_site("there", "0.0.0.0/0")]
 FLEET = [
     make_appliance("a", "here", HELD, content_url="http://127.0.1.1:8080"),

@@ -4,8 +4,10 @@ import base64
 import binascii
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap, FrozenBitMap
 
 from headrace.base.ids import FileNo
@@ -63,6 +65,11 @@ class FileSet:
         bits.run_optimize()
         return bytes(bits.serialize())
 
+    def to_array(self) -> "NDArray[np.uint32]":
+        """The numbers in ascending order, uint32."""
+        numbers: NDArray[np.uint32] = np.frombuffer(self._bits.to_array(), dtype=np.uint32)
+        return numbers
+
     def page(self, after: int, limit: int) -> "FileSet":
         """The first `limit` members above `after`, without a walk over the others."""
         first = self._bits.rank(after)
@@ -74,6 +81,11 @@ class FileSet:
 
     def __contains__(self, number: int) -> bool:
         return number in self._bits
+
+    def tester(self) -> Callable[[int], bool]:
+        """`number in self` as a function that costs half as much: for those who ask 100,000 times a second."""
+        test: Callable[[int], bool] = self._bits.__contains__
+        return test
 
     def __iter__(self) -> Iterator[FileNo]:
         return (FileNo(number) for number in self._bits)

@@ -1,6 +1,7 @@
 """`headrace steer`: run a steering node, and explain its answers."""
 
 import os
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,8 +14,10 @@ from headrace.base.errors import UsageError
 from headrace.base.ids import title_id
 from headrace.base.logs import set_up_logging
 from headrace.cli.console import AsJson, out
+from headrace.playback.adapters.disk import PARTS_NAME
 from headrace.playback.adapters.explainer import ask_explanation
 from headrace.playback.adapters.geo import open_locator
+from headrace.playback.adapters.history import PartFolder
 from headrace.playback.answers import Answers
 from headrace.playback.bodies import Bodies
 from headrace.playback.config import load_playback_config, parse_playback_config
@@ -85,23 +88,52 @@ def _steer_explain(
     config: Annotated[
         Path | None, typer.Option(help="With --snapshot: settings of the node, for its limits and location database.")
     ] = None,
+    at: Annotated[
+        str, typer.Option(help="A past moment: 20:13, 2026-11-23T20:13 (local time) or seconds since 1970.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show every appliance with its rank for a client and a title, or the reason why it has none.
 
-    Example: [bold]headrace steer explain --client 192.0.2.7 --title bunny[/]
+    Example: [bold]headrace steer explain --client 192.0.2.7 --title bunny --at 20:13[/]
     """
     wanted = title_id(title)
+    at_s = read_moment(at, now_s=SystemClock().now_s()) if at else None
+    if snapshot is not None and at_s is not None:
+        raise UsageError("--at asks a node which snapshot was in force; with --snapshot there is only the one")
     if snapshot is not None:
         found = _explain_here(snapshot, config, client, wanted)
     else:
-        path = f"/v1/explain?client={quote(client)}&title={quote(wanted)}"
+        moment = f"&at={at_s:.3f}" if at_s is not None else ""
+        path = f"/v1/explain?client={quote(client)}&title={quote(wanted)}{moment}"
         found = ask_explanation(steer_url.rstrip("/") + path, _token(token_file), ca)
     if as_json:
         typer.echo(encode(found).decode())
     else:
         out.print(_table(found))
         out.print(_footer(found))
+
+
+def read_moment(text: str, *, now_s: float) -> float:
+    """UTC epoch seconds of a past moment as people write it; a time without a day is of the last 24 hours.
+
+    Raises:
+        UsageError: no such moment.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    now = datetime.fromtimestamp(now_s).astimezone()
+    try:
+        if "-" not in text:
+            clock = time.fromisoformat(text)
+            moment = datetime.combine(now.date(), clock, tzinfo=now.tzinfo)
+            return (moment if moment <= now else moment - timedelta(days=1)).timestamp()
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).timestamp()
+    except ValueError:
+        raise UsageError(f"--at {text!r} is no moment: write 20:13, 2026-11-23T20:13 or seconds since 1970") from None
 
 
 def _run(config: Path | None, *, accept_older: bool, log_level: str) -> None:
@@ -114,12 +146,14 @@ def _run(config: Path | None, *, accept_older: bool, log_level: str) -> None:
 
 def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) -> Explanation:
     try:
-        data = snapshot.read_bytes()
+        read = unpack_snapshot(snapshot.read_bytes(), find=PartFolder(snapshot.parent / PARTS_NAME).find)
     except OSError as error:
         raise UsageError(f"cannot read the snapshot {snapshot}: {error}") from None
     settings = load_playback_config(config) if config else parse_playback_config(_LOCAL, source="defaults")
     locate = open_locator(settings.clients.location_database)
-    answers = Answers(compile_snapshot(unpack_snapshot(data)), settings, locate, Bodies(0))
+    answers = Answers(compile_snapshot(read), settings, locate, Bodies(0), settings.new_ledger())
+    compiled, now_s = answers.compiled, SystemClock().now_s()
+    answers.ledger.report(compiled.appliances, loads_at_s=compiled.loads_at_s, now_s=now_s)
     found = answers.explain(client, title, now_s=SystemClock().now_s())
     if found is None:
         known = title in answers.compiled.library.titles
@@ -151,6 +185,8 @@ def _table(found: Explanation) -> Table:
     table.add_column("appliance")
     table.add_column("site")
     table.add_column("prefix", justify="right")
+    table.add_column("path", justify="right")
+    table.add_column("MED", justify="right")
     table.add_column("km", justify="right")
     table.add_column("load", justify="right")
     table.add_column("reason")
@@ -165,7 +201,9 @@ def _cells(row: ExplainedAppliance) -> tuple[str, ...]:
         str(row.rank or "-"),
         row.appliance_id,
         row.site_id,
-        f"/{row.prefix_length}" if row.prefix_length is not None else "-",
+        row.prefix or "-",
+        str(row.path_length) if row.path_length is not None else "-",
+        str(row.med) if row.med is not None else "-",
         f"{row.distance_km:.0f}" if row.distance_km is not None else "-",
         f"{row.load_ratio:.0%}",
         reason,

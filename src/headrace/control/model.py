@@ -3,6 +3,7 @@
 Versions grow by one with each change and are what compare-and-set compares. `0` stands for "nothing stored yet".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -152,6 +153,9 @@ class StoredSnapshot:
     version: int
     etag: str
     packed: bytes
+    """Table of sections, small ones with their bodies: wire/snapshot.py."""
+    parts: Mapping[str, bytes] = field(default_factory=dict)
+    """Bodies of the large ones by SHA-256; not read together with the rest."""
 
 
 class TokenKind(StrEnum):

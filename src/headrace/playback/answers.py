@@ -16,12 +16,13 @@ from headrace.playback.clients import packed_address
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.requests import Asked, Kind
 from headrace.steering.approach import Approaches, Location, approaches
-from headrace.steering.compile import CompiledSnapshot, CompiledTitle
+from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.explain import Explanation, explain
+from headrace.steering.load import Ledger, draw_of
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import NEW_SESSION, Session, choose, deciding_state, walk
+from headrace.steering.rank import Choice, Sharing, choose, choose_new, decides_alike, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -51,6 +52,23 @@ class Answer:
     label: str
     """Kind, status and reason, as counted in metrics; one text, as it is looked up for every answer."""
     headers: tuple[tuple[str, str], ...] = ()
+    first: str = ""
+    """The appliance that a new session begins on; '' for none."""
+    tier: str = ""
+    """The kind of its site, `last-resort` or `origin`."""
+    session_bps: float = 0.0
+    """What a new session is taken to need of it."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Kept:
+    """A finished answer, valid while the levels of those it depends on stay as they were."""
+
+    answer: Answer | None
+    """None: it depends on the client's draw, and is kept by draw beside this one."""
+    seen: frozenset[ApplianceId]
+    stamp: int
+    """Of the ledger, when it was last found valid."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,7 +77,7 @@ class Place:
 
     ways: Approaches
     location: Location | None
-    answers: dict[object, Answer] = field(default_factory=dict)
+    answers: dict[object, Kept] = field(default_factory=dict)
 
 
 def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
@@ -81,32 +99,33 @@ class Answers:
         config: PlaybackConfig,
         locate: Locator | None,
         bodies: Bodies,
+        ledger: Ledger,
         last: "Answers | None" = None,
     ) -> None:
         """Start with those answers of the `last` snapshot that this one would give in the same words."""
         self.compiled = compiled
         self._places: dict[str, Place] = {}
         """By client address as text; see `find_place`."""
-        self._coverage_no = compiled.network.routes.coverage_no
-        self._class_of_coverage = compiled.network.class_of_coverage
+        self._class_no = compiled.network.routes.class_no
+        self.ledger = ledger
         self.kept = 0
         self.kept_bytes = 0
         self._settings = settings = config.answers
-        self._limits = settings.limits
+        self._limits = config.rank_limits
         self._locate = locate
         self._bodies = bodies
         self._retry_after_s = config.limits.retry_after_s
+        self._session_bps = config.load.session_bps
         self._shared: dict[tuple[int, Location | None], Place] = {}
         self._unplaced: dict[int, Place] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
         self._public_url = settings.public_url.rstrip("/")
-        self._state = deciding_state(compiled, self._limits)
         if last is not None:
             self._take_over(last)
 
     def place(self, client: str) -> Place:
         """The place of a client, by its address; a text that is no address has no route and no place."""
-        return self.find_place(client) or self._place(self.compiled.network.class_of_coverage[0], None)
+        return self.find_place(client) or self._place(0, None)
 
     def find_place(self, client: str) -> Place | None:
         """The place of a client; None when `client` is no IP address.
@@ -118,7 +137,7 @@ class Answers:
         packed = packed_address(client)
         if packed is None:
             return None
-        class_no = self._class_of_coverage[self._coverage_no(packed)]
+        class_no = self._class_no(packed)
         if self._locate is None:
             return self._unplaced.get(class_no) or self._place(class_no, None)
         place = self._place(class_no, self._locate(client))
@@ -146,8 +165,8 @@ class Answers:
             name: one.content_url for name, one in new.appliances.items()
         }:
             return  # Clones in steering manifests may name any appliance.
-        pairs = enumerate(zip(last._state, self._state, strict=True))
-        changed = {site_no for site_no, (before, now) in pairs if before != now}
+        pairs = enumerate(zip(old.by_hearer, new.by_hearer, strict=True))
+        changed = {hearer for hearer, (before, now) in pairs if not decides_alike(before, now)}
         for key, place in list(last._shared.items()):
             if not changed.isdisjoint(place.ways.routed.place_of) or not changed.isdisjoint(
                 place.ways.last_resort.place_of
@@ -157,7 +176,7 @@ class Answers:
             if key[1] is None:
                 self._unplaced[key[0]] = place
             self.kept += len(place.answers)
-            self.kept_bytes += sum(len(one.body) + KEEPING_BYTES for one in list(place.answers.values()))
+            self.kept_bytes += sum(map(_size, list(place.answers.values())))
         if len(self._shared) == len(last._shared):
             self._places = dict(last._places)
 
@@ -166,13 +185,31 @@ class Answers:
         title = self.compiled.library.titles.get(asked.title_id or "")
         return title.least_bps * self._settings.slow_ratio if title else 0.0
 
-    def playlist(self, place: Place, asked: Asked, base_url: str, *, is_gzip: bool = False) -> Answer:
-        """A master playlist or an MPD for a new session; gzip makes them six times smaller."""
+    def find(self, place: Place, key: object, client: str, asked: Asked) -> Answer | None:
+        """The finished answer for a key, if it still holds."""
+        kept = place.answers.get(key)
+        if kept is None:
+            return None
+        if kept.stamp != self.ledger.stamp and not self._still_holds(kept):
+            return None
+        if kept.answer is not None:
+            return kept.answer
+        drawn = place.answers.get((key, self._draw(client, asked)))
+        if drawn is None or (drawn.stamp != self.ledger.stamp and not self._still_holds(drawn)):
+            return None
+        return drawn.answer
+
+    def playlist(
+        self, place: Place, asked: Asked, base_url: str, *, client: str, key: object = None, is_gzip: bool = False
+    ) -> Answer:
+        """A master playlist or an MPD for a new session; gzip makes them six times smaller. Kept by `key`."""
         kind = asked.kind
         title = self.compiled.library.titles.get(asked.title_id or "")
         if title is None:
             return _no_title(asked)
-        pathways = self._pathways(place, title, NEW_SESSION)
+        sharing = Sharing(levels=self.ledger.levels, draw=self._draw(client, asked) if self.ledger.levels else 0)
+        choice = choose_new(self.compiled, place.ways, title, self._limits, sharing)
+        pathways = self._pathways(choice)
         if not pathways:
             detail = "no appliance can serve this title to this client now, and no origin is set"
             return problem(kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
@@ -185,16 +222,20 @@ class Answers:
             url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
             body = self._bodies.mpd(title.title, pathways, steering_url=url)
             content_type = DASH
-        return Answer(
+        answer = Answer(
             status=200,
             content_type=content_type,
             body=gzip.compress(body, 1, mtime=0) if is_gzip else body,
             label=f"{kind} 200 {self._reason(pathways)}",
             headers=(("content-encoding", "gzip"), ("vary", "accept-encoding")) if is_gzip else (),
+            first=choice.chosen[0].appliance.appliance_id if choice.chosen else "",
+            tier=self._tier(place, choice),
+            session_bps=self._session_bps or title.usual_bps,
         )
+        return self._keep(place, key, answer, choice, sharing.draw)
 
-    def steering(self, place: Place, asked: Asked, query: SteeringQuery) -> Answer:
-        """A steering manifest for a running session."""
+    def steering(self, place: Place, asked: Asked, query: SteeringQuery, *, client: str, key: object = None) -> Answer:
+        """A steering manifest for a running session; kept by `key`, unless it is None."""
         kind = asked.kind
         title = self.compiled.library.titles.get(asked.title_id or "")
         if title is None:
@@ -202,12 +243,15 @@ class Answers:
                 return problem(kind, 410, "withdrawn", f"title {asked.title_id} is no longer published")
             return _no_title(asked)
         session = read_session(query, title, slow_ratio=self._settings.slow_ratio)
-        pathways = self._pathways(place, title, session)
+        sharing = Sharing(levels=self.ledger.levels, draw=self._draw(client, asked) if self.ledger.levels else 0)
+        choice = choose(self.compiled, place.ways, title, self._limits, session, sharing)
+        pathways = self._pathways(choice)
         if not pathways and not query.written:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        return Answer(status=200, content_type=JSON, body=body, label=f"{kind} 200 {self._reason(pathways)}")
+        answer = Answer(status=200, content_type=JSON, body=body, label=f"{kind} 200 {self._reason(pathways)}")
+        return answer if key is None else self._keep(place, key, answer, choice, sharing.draw)
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -215,12 +259,12 @@ class Answers:
         Only appliances that rank behind every source are named, so a chain of redirects ends at the origin even if
         all holdings are wrong.
         """
-        title_name = self.compiled.library.title_of_file.get(asked.sha256)
-        title = self.compiled.library.titles.get(title_name) if title_name is not None else None
+        title = self.compiled.library.titles.holder(asked.sha256)
         if title is None:
             return problem(asked.kind, 404, "unknown-file", "no published title has this file")
-        approach = choose(self.compiled, place.ways, title, self._limits).approach
-        candidates = walk(self.compiled, approach, title, self._limits)
+        sharing = Sharing(levels=self.ledger.levels)
+        approach = choose(self.compiled, place.ways, title, self._limits, sharing=sharing).approach
+        candidates = walk(self.compiled, approach, title, sharing=sharing)
         ranked = sorted(candidates, key=lambda one: (one.fault is Exclusion.DRAINING, one.fault is not None, one.order))
         names = [one.appliance.appliance_id for one in ranked]
         after = max((names.index(source) + 1 for source in sources if source in names), default=0)
@@ -237,35 +281,61 @@ class Answers:
             headers=(("location", target.base_url + path),),
         )
 
-    def explain(self, client: str, title_name: TitleId, *, now_s: float) -> Explanation | None:
-        """Why `client` gets what it gets; None when client or title is unknown."""
-        packed = packed_address(client)
-        title = self.compiled.library.titles.get(title_name)
-        if packed is None or title is None:
+    def explain(
+        self, client: str, title_name: TitleId, *, now_s: float, past: CompiledSnapshot | None = None
+    ) -> Explanation | None:
+        """Why `client` gets what it gets, or would have got by a `past` snapshot and the loads that it has; None when
+        client or title is unknown."""
+        compiled = past or self.compiled
+        title = compiled.library.titles.get(title_name)
+        if packed_address(client) is None or title is None:
             return None
         return explain(
-            self.compiled,
+            compiled,
             title,
             self._limits,
             client=client,
-            address=packed,
             location=self.place(client).location,
             now_s=now_s,
+            levels=None if past else self.ledger.levels,
         )
 
-    def keep(self, place: Place, key: object, answer: Answer) -> Answer:
+    def _keep(self, place: Place, key: object, answer: Answer, choice: Choice, draw: int) -> Answer:
         """Remember a finished answer."""
         if self.kept_bytes >= self._settings.most_kept_bytes:
             for each in self._shared.values():
                 each.answers.clear()
             self.kept = self.kept_bytes = 0
-        place.answers[key] = answer
+        stamp, kept = self.ledger.stamp, answer
+        if choice.is_drawn:
+            place.answers[key] = Kept(answer=None, seen=choice.seen, stamp=stamp)
+            key = (key, draw)
+        place.answers[key] = Kept(answer=kept, seen=choice.seen, stamp=stamp)
         self.kept += 1
         self.kept_bytes += len(answer.body) + KEEPING_BYTES
         return answer
 
-    def _pathways(self, place: Place, title: CompiledTitle, session: Session) -> list[Pathway]:
-        choice = choose(self.compiled, place.ways, title, self._limits, session)
+    def _still_holds(self, kept: Kept) -> bool:
+        changed_at, stamp = self.ledger.changed_at, self.ledger.stamp
+        for name in kept.seen:
+            if changed_at.get(name, 0) > kept.stamp:
+                return False
+        kept.stamp = stamp
+        return True
+
+    def _draw(self, client: str, asked: Asked) -> int:
+        title = self.compiled.library.titles.get(asked.title_id or "")
+        return draw_of(packed_address(client) or b"", title.key if title else 0)
+
+    def _tier(self, place: Place, choice: Choice) -> str:
+        if not choice.chosen:
+            return "origin"
+        if choice.approach is place.ways.last_resort:
+            return "last-resort"
+        site_no = self.compiled.network.site_nos[choice.chosen[0].appliance.site_id]
+        return self.compiled.network.sites[site_no].kind
+
+    def _pathways(self, choice: Choice) -> list[Pathway]:
         pathways = [pathway_of(one.appliance) for one in choice.chosen + choice.kept]
         return [*pathways, self._origin] if self._origin else pathways
 
@@ -277,6 +347,10 @@ def _no_title(asked: Asked) -> Answer:
     if asked.title_id is None:
         return problem(asked.kind, 400, "invalid-title", "title ids are 1-128 letters, digits, inner . _ -")
     return problem(asked.kind, 404, "unknown-title", f"no title {asked.title_id} is published")
+
+
+def _size(kept: Kept) -> int:
+    return KEEPING_BYTES + (len(kept.answer.body) if kept.answer else 0)
 
 
 def _cell(location: Location) -> Location:

@@ -1,6 +1,7 @@
 """Settings of `headrace steer`: one TOML file laid over defaults.toml, checked here and nowhere else."""
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 
 from headrace.base.config import parse_config
 from headrace.base.errors import ConfigError
+from headrace.steering.load import Ledger, LoadRules
 from headrace.steering.rank import Limits
 
 
@@ -36,9 +38,11 @@ class ControlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSettings:
-    """Where the last snapshot lies."""
+    """Where the last snapshot lies, and those before it."""
 
     folder: str
+    history_s: float
+    history_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +59,20 @@ class AnswerSettings:
     public_url: str
     most_kept_bytes: int
 
-    @property
-    def limits(self) -> Limits:
-        """What ranking needs of these."""
-        return Limits(
-            pathways=self.pathways,
-            sites=self.sites,
-            room_ratio=self.room_ratio,
-            distance_step_km=self.distance_step_km,
-        )
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSettings:
+    """How sessions leave an appliance that nears its capacity."""
+
+    shed_from_ratio: float
+    move_from_ratio: float
+    move_until_ratio: float
+    hysteresis_ratio: float
+    nodes: int
+    session_bps: float
+    settle_s: float
+    forget_after_s: float
+    sessions_per_client: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +109,37 @@ class PlaybackConfig:
     control: ControlSettings
     snapshot: SnapshotSettings
     answers: AnswerSettings
+    load: LoadSettings
     clients: ClientSettings
     limits: LimitSettings
     explain: ExplainSettings
+
+    @property
+    def rank_limits(self) -> Limits:
+        """What ranking needs of these."""
+        rules = LoadRules(
+            shed_from_ratio=self.load.shed_from_ratio,
+            room_ratio=self.answers.room_ratio,
+            move_from_ratio=self.load.move_from_ratio,
+            move_until_ratio=self.load.move_until_ratio,
+            hysteresis_ratio=self.load.hysteresis_ratio,
+        )
+        return Limits(
+            pathways=self.answers.pathways,
+            sites=self.answers.sites,
+            distance_step_km=self.answers.distance_step_km,
+            load=rules,
+        )
+
+    def new_ledger(self) -> Ledger:
+        """The book of one worker."""
+        workers = self.listen.workers or os.cpu_count() or 1
+        return Ledger(
+            self.rank_limits.load,
+            workers=workers * self.load.nodes,
+            settle_s=self.load.settle_s,
+            most_age_s=self.load.forget_after_s,
+        )
 
 
 def default_text() -> str:
@@ -149,13 +186,15 @@ def load_playback_config(path: Path) -> PlaybackConfig:
 
 
 def _check_ranges(config: PlaybackConfig, source: str) -> None:
-    answers, limits = config.answers, config.limits
+    answers, limits, load = config.answers, config.limits, config.load
     for key, value, least, most in (
         ("listen.port", config.listen.port, 1, 65535),
         ("listen.workers", config.listen.workers, 0, 1024),
         ("control.timeout_s", config.control.timeout_s, 0.1, 300),
         ("control.poll_interval_s", config.control.poll_interval_s, 0.05, 3600),
         ("control.retry_most_s", config.control.retry_most_s, 0.1, 3600),
+        ("snapshot.history_s", config.snapshot.history_s, 0, 366 * 86_400),
+        ("snapshot.history_bytes", config.snapshot.history_bytes, 0, 2**50),
         ("answers.pathways", answers.pathways, 1, 12),
         ("answers.sites", answers.sites, 1, 12),
         ("answers.room_ratio", answers.room_ratio, 0.01, 10),
@@ -163,6 +202,15 @@ def _check_ranges(config: PlaybackConfig, source: str) -> None:
         ("answers.ttl_s", answers.ttl_s, 1, 86_400),
         ("answers.slow_ratio", answers.slow_ratio, 0, 100),
         ("answers.most_kept_bytes", answers.most_kept_bytes, 1, 2**40),
+        ("load.shed_from_ratio", load.shed_from_ratio, 0.01, answers.room_ratio),
+        ("load.move_from_ratio", load.move_from_ratio, answers.room_ratio, 100),
+        ("load.move_until_ratio", load.move_until_ratio, load.move_from_ratio + 0.001, 1000),
+        ("load.hysteresis_ratio", load.hysteresis_ratio, 0, 1),
+        ("load.nodes", load.nodes, 1, 10_000),
+        ("load.session_bps", load.session_bps, 0, 10**12),
+        ("load.settle_s", load.settle_s, 0, 3600),
+        ("load.forget_after_s", load.forget_after_s, 1, 86_400),
+        ("load.sessions_per_client", load.sessions_per_client, 1, 10**9),
         ("limits.per_client_per_10s", limits.per_client_per_10s, 0, 1_000_000_000),
         ("limits.overload_lag_s", limits.overload_lag_s, 0.01, 3600),
         ("limits.url_bytes", limits.url_bytes, 256, 65_536),

@@ -12,7 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from headrace.steering.compile import CompiledSnapshot
+from headrace.steering.compile import CompiledSnapshot, order_fault
+from headrace.steering.model import Exclusion
 
 SAMPLE_EVERY = 16
 BUCKETS_S = (2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1)
@@ -24,6 +25,8 @@ class Counters:
 
     answers: dict[str, int] = field(default_factory=dict)
     """By "kind status reason"."""
+    tiers: dict[str, int] = field(default_factory=dict)
+    """New sessions by kind of the site that they begin on."""
     pulls: dict[str, int] = field(default_factory=dict)
     """By result."""
     loads: dict[str, int] = field(default_factory=dict)
@@ -55,12 +58,14 @@ class CountersRecord:
     buckets: tuple[int, ...]
     seconds: float
     contact_at_s: float
+    tiers: dict[str, int] = field(default_factory=dict)
 
 
 def to_record(counters: Counters) -> CountersRecord:
     """Freeze counters for the file."""
     return CountersRecord(
         answers=dict(counters.answers),
+        tiers=dict(counters.tiers),
         pulls=dict(counters.pulls),
         loads=dict(counters.loads),
         buckets=tuple(counters.buckets),
@@ -73,7 +78,12 @@ def add_up(records: Iterable[CountersRecord]) -> Counters:
     """The sum over workers."""
     total = Counters()
     for record in records:
-        pairs = ((total.answers, record.answers), (total.pulls, record.pulls), (total.loads, record.loads))
+        pairs = (
+            (total.answers, record.answers),
+            (total.tiers, record.tiers),
+            (total.pulls, record.pulls),
+            (total.loads, record.loads),
+        )
         for mine, theirs in pairs:
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
@@ -114,6 +124,12 @@ def _count_metrics(total: Counters) -> Iterator[Metric]:
     for label, count in sorted(total.answers.items()):
         answers.add_metric(label.split(), count)
     yield answers
+    tiers = CounterMetricFamily(
+        "headrace_steering_sessions", "New sessions by kind of the site that they begin on.", labels=("tier",)
+    )
+    for name, count in sorted(total.tiers.items()):
+        tiers.add_metric((name,), count)
+    yield tiers
     pulls = CounterMetricFamily("headrace_steering_pulls", "Polls of the control plane by result.", labels=("result",))
     for name, count in sorted(total.pulls.items()):
         pulls.add_metric((name,), count)
@@ -147,12 +163,34 @@ def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: fl
     )
     if compiled is None:
         return
+    yield from _able_metrics(compiled)
     for name, text, value in (
         ("version", "Version of the snapshot in use.", compiled.version),
         ("age_seconds", "Time since the snapshot in use was built.", max(0.0, now_s - compiled.built_at_s)),
+        ("loads_age_seconds", "Time since loads in it were read.", max(0.0, now_s - compiled.loads_at_s)),
+        ("prefix_ranges", "Ranges of addresses with one set of routes.", _ranges(compiled)),
+        ("client_classes", "Classes of clients that are ranked alike.", compiled.network.routes.classes),
         ("appliances", "Appliances in the snapshot.", len(compiled.appliances)),
         ("titles", "Titles in the snapshot.", len(compiled.library.titles)),
         ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.network.bad_prefixes)),
     ):
         yield GaugeMetricFamily(f"headrace_steering_snapshot_{name}", text, value=float(value))
     yield GaugeMetricFamily("headrace_steering_kept_answers", "Finished answers in this worker.", value=float(kept))
+
+
+def _ranges(compiled: CompiledSnapshot) -> int:
+    routes = compiled.network.routes
+    return len(routes.starts_v4) + len(routes.starts_v6) + len(routes.inner_low_v6)
+
+
+def _able_metrics(compiled: CompiledSnapshot) -> Iterator[Metric]:
+    """Why appliances get nobody at all, whoever asks."""
+    counts: dict[str, int] = {"able": 0, **{one: 0 for one in Exclusion}}
+    for appliance in compiled.appliances.values():
+        counts[order_fault(appliance) or "able"] += 1
+    family = GaugeMetricFamily(
+        "headrace_steering_appliances", "Appliances by the reason why they get no clients, or able.", labels=("reason",)
+    )
+    for reason, count in counts.items():
+        family.add_metric((reason,), count)
+    yield family

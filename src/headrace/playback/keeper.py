@@ -8,6 +8,7 @@ Unpacking and indexing run in a thread; the swap itself is one assignment.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from headrace.base.errors import HeadraceError
 from headrace.base.logs import event
 from headrace.base.rng import Rng, backoff_s, jittered
 from headrace.playback.adapters.disk import PullLock, Signature, SnapshotFile
+from headrace.playback.adapters.history import History
 from headrace.playback.config import ControlSettings
 from headrace.playback.counters import Counters
 from headrace.playback.errors import SnapshotError
@@ -24,7 +26,7 @@ from headrace.playback.succession import Verdict, judge
 from headrace.steering.compile import CompiledSnapshot, compile_snapshot
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import MalformedError, RefusedError, WireError
-from headrace.wire.snapshot import SnapshotParts, unpack_snapshot
+from headrace.wire.snapshot import SnapshotParts, read_table, unpack_snapshot
 
 _log = logging.getLogger(__name__)
 _FAILURES = ("broken", "refused", "unreachable", "not-kept")
@@ -43,6 +45,7 @@ class Keeper:
     def __init__(
         self,
         file: SnapshotFile,
+        history: History,
         lock: PullLock,
         counters: Counters,
         install: Callable[[CompiledSnapshot], None],
@@ -53,6 +56,7 @@ class Keeper:
         self._clock = clock
         self.held: CompiledSnapshot | None = None
         self._file = file
+        self._history = history
         self._lock = lock
         self._counters = counters
         self._install = install
@@ -127,11 +131,13 @@ class Keeper:
         answer = await client.raw("GET", "/v1/snapshot", headers=headers)
         if answer.status == 304:
             return "unchanged"
+        await self._pull_parts(client, answer.body)
         compiled = await asyncio.to_thread(self._compiled, answer.body)
         verdict = judge(self.held, compiled, is_older_accepted=self._is_older_accepted)
         if verdict in (Verdict.FOLLOW, Verdict.SAME):
             await asyncio.to_thread(self._take, compiled, "control")
             self._seen = await asyncio.to_thread(self._file.write, answer.body)
+            await asyncio.to_thread(self._history.add, answer.body, now_s=self._clock.now_s())
             self._is_older_accepted = False
             self._pull.etag = answer.etag
             return verdict
@@ -151,8 +157,29 @@ class Keeper:
             )
         return verdict
 
+    async def _pull_parts(self, client: ControlClient, table: bytes) -> None:
+        """Fetch the large sections that are not on disk yet."""
+        for ref in read_table(table):
+            if not ref.is_inside and not self._file.parts.has(ref.digest):
+                answer = await client.raw("GET", f"/v1/snapshot/parts/{ref.digest}")
+                if hashlib.sha256(answer.body).hexdigest() != ref.digest:
+                    raise MalformedError(f"steering snapshot: section {ref.name} was changed on the way")
+                await asyncio.to_thread(self._file.parts.put, ref.digest, answer.body)
+
     def _compiled(self, data: bytes) -> CompiledSnapshot:
-        return compile_snapshot(unpack_snapshot(data, self._parts), self.held)
+        return compile_snapshot(unpack_snapshot(data, self._parts, find=self._file.parts.find), self.held)
+
+    def at(self, at_s: float) -> CompiledSnapshot | None:
+        """The snapshot that was in force at a past moment, as far as it is kept. Takes a while: not for the loop.
+
+        Raises:
+            MalformedError: it cannot be read any more.
+        """
+        data = self._history.at(at_s)
+        if data is None:
+            return None
+        known = SnapshotParts(by_digest=dict(self._parts.by_digest))
+        return compile_snapshot(unpack_snapshot(data, known, find=self._file.parts.find))
 
     def _take(self, compiled: CompiledSnapshot, source: str) -> None:
         is_first = self.held is None

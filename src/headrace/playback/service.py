@@ -5,8 +5,10 @@ it by one assignment (`keeper`). Answers to players carry the snapshot's version
 (CORS) and are never cached: they hold for one client at one moment.
 """
 
+import asyncio
 import hmac
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -17,6 +19,7 @@ from headrace.playback.clients import ClientReader, is_loopback
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
 from headrace.playback.requests import Asked, Kind, read_cmcd, read_not, read_path
+from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.manifest import QueryError, read_query
 from headrace.wire.codec import encode
 
@@ -24,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _MASTER, _MPD, _FILE = Kind.MASTER, Kind.MPD, Kind.FILE
 """Looked up once: members of an enumeration cost more than names of a module, and each request asks."""
+_EXPLAIN_PATH = "/v1/explain"
 MOST_PATHS = 200_000
 MOST_CLIENTS_COUNTED = 200_000
 MOST_HOSTS = 1000
@@ -71,6 +75,8 @@ class PlaybackService:
         self.answers: Answers | None = None
         """Answers of the snapshot in force; None until there is one. Exchanged as a whole."""
         self.is_overloaded = False
+        self.past: Callable[[float], CompiledSnapshot | None] = _no_past
+        """The snapshot in force at a moment."""
         self._config = config
         self._clock = clock
         self._counters = counters
@@ -83,6 +89,8 @@ class PlaybackService:
         self._paths: dict[str, Asked] = {}
         self._base_urls: dict[tuple[str, str], str] = {}
         self._asked_by: dict[str, int] = {}
+        self._begun_by: dict[str, int] = {}
+        self._most_begun = config.load.sessions_per_client
         self._window = 0
         self._number = 0
         self._common: dict[str, list[tuple[str, str]]] = {}
@@ -93,7 +101,10 @@ class PlaybackService:
         is_measured = not self._number % SAMPLE_EVERY
         started_s = self._clock.monotonic_s() if is_measured else 0.0
         try:
-            answer = self.answer(scope)
+            if scope.path == _EXPLAIN_PATH and "at=" in scope.query_string:
+                answer = await asyncio.to_thread(self.answer, scope)  # It may have to read a snapshot from disk.
+            else:
+                answer = self.answer(scope)
         except Exception:
             _log.exception("request_failed")
             answer = problem(Kind.OTHER, 500, "internal", "this request failed here; the log says why")
@@ -129,8 +140,12 @@ class PlaybackService:
             base_url = self._base_url(scope, headers) if kind is _MPD else ""
             is_gzip = "gzip" in (headers.get("accept-encoding") or "")
             key = (path, base_url, is_gzip)
-            kept = place.answers.get(key)
-            return kept or answers.keep(place, key, answers.playlist(place, asked, base_url, is_gzip=is_gzip))
+            answer = answers.find(place, key, client, asked) or answers.playlist(
+                place, asked, base_url, client=client, key=key, is_gzip=is_gzip
+            )
+            if answer.status == 200:
+                self._begun(answers, answer, client)
+            return answer
         if kind is _FILE:
             return self._redirect(answers, place, asked, path, query)
         return self._steering(answers, place, asked, client, path, query)
@@ -142,6 +157,7 @@ class PlaybackService:
         if window != self._window:
             self._window = window
             self._asked_by.clear()
+            self._begun_by.clear()
 
     def leave_counters(self) -> None:
         """Write the counters for the other workers; blocks shortly."""
@@ -185,14 +201,25 @@ class PlaybackService:
         key: object = query
         if tail.isdecimal() and tail.isascii() and len(tail) <= 13:
             key = (path, head, int(tail) < answers.needed_bps(asked))
-            kept = place.answers.get(key)
+            kept = answers.find(place, key, client, asked)
             if kept is not None:
                 return kept
         try:
-            answer = answers.steering(place, asked, read_query(query))
+            return answers.steering(place, asked, read_query(query), client=client, key=None if key is query else key)
         except QueryError as error:
             return problem(asked.kind, 400, "invalid-query", str(error))
-        return answers.keep(place, key, answer) if key is not query else answer
+
+    def _begun(self, answers: Answers, answer: Answer, client: str) -> None:
+        """Count a session that begins. One client counts only so often: it can fill nobody's appliance with words."""
+        tiers = self._counters.tiers
+        tiers[answer.tier] = tiers.get(answer.tier, 0) + 1
+        begun = self._begun_by.get(client, 0)
+        if not answer.first or begun >= self._most_begun:
+            return
+        if len(self._begun_by) > MOST_CLIENTS_COUNTED:
+            self._begun_by.clear()
+        self._begun_by[client] = begun + 1
+        answers.ledger.give(answer.first, answer.session_bps, self._clock.now_s())
 
     def _too_many(self, asked: Asked) -> Answer:
         reason = "overloaded" if self.is_overloaded else "too-many-requests"
@@ -254,10 +281,21 @@ class PlaybackService:
         except ValueError as error:
             return problem(Kind.EXPLAIN, 400, "invalid-query", str(error))
         client, title = query.get("client", [""])[0], query.get("title", [""])[0]
+        now_s, past = self._clock.now_s(), None
+        if "at" in query:
+            at_s = _instant(query["at"][0])
+            if at_s is None:
+                return problem(Kind.EXPLAIN, 400, "invalid-time", "at: seconds since 1970")
+            now_s, past = at_s, self.past(at_s)
+            if past is None:
+                return problem(
+                    Kind.EXPLAIN, 404, "not-kept", "no snapshot of that time is kept; see [snapshot] history_s"
+                )
         asked = read_path(f"/v1/titles/{title}/master.m3u8")
-        if asked.title_id not in self.answers.compiled.library.titles or asked.title_id is None:
+        titles = (past or self.answers.compiled).library.titles
+        if asked.title_id is None or asked.title_id not in titles:
             return problem(Kind.EXPLAIN, 404, "unknown-title", f"no title {title[:140]!r} is published")
-        found = self.answers.explain(client, asked.title_id, now_s=self._clock.now_s())
+        found = self.answers.explain(client, asked.title_id, now_s=now_s, past=past)
         if found is None:
             return problem(Kind.EXPLAIN, 400, "invalid-client", f"client {client[:60]!r} is not an IP address")
         return Answer(status=200, content_type=JSON, body=encode(found), label="explain 200 ok")
@@ -289,6 +327,19 @@ class PlaybackService:
     def _age_s(self) -> float:
         assert self.answers is not None
         return max(0.0, self._clock.now_s() - self.answers.compiled.built_at_s)
+
+
+def _no_past(_: float) -> None:
+    return None
+
+
+def _instant(text: str) -> float | None:
+    """Seconds since 1970."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e11 else None
 
 
 def _answer_to_other(asked: Asked, method: str) -> Answer:

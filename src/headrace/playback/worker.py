@@ -17,8 +17,9 @@ from headrace.base.errors import ConfigError
 from headrace.base.logs import event, set_up_logging
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
-from headrace.playback.adapters.disk import PullLock, SnapshotFile
+from headrace.playback.adapters.disk import HISTORY_NAME, PullLock, SnapshotFile
 from headrace.playback.adapters.geo import open_locator
+from headrace.playback.adapters.history import History
 from headrace.playback.adapters.server import end_worker
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import Answers, Locator
@@ -63,19 +64,28 @@ class Worker:
         self._counters = Counters()
         self._locate: Locator | None = open_locator(config.clients.location_database)
         self._bodies = Bodies(config.answers.most_kept_bytes)
+        self._ledger = config.new_ledger()
         tally = TallyFolder(folder / COUNTERS_FOLDER)
         token = read_secret(config.explain.token_file) if config.explain.token_file else ""
         self._control_token = read_secret(config.control.token_file)
         self.service = PlaybackService(config, self._clock, self._counters, tally, token)
         self._lock = PullLock(folder)
+        file = SnapshotFile(folder)
         self._keeper = Keeper(
-            SnapshotFile(folder),
+            file,
+            History(
+                folder / HISTORY_NAME,
+                file.parts,
+                most_age_s=config.snapshot.history_s,
+                most_bytes=config.snapshot.history_bytes,
+            ),
             self._lock,
             self._counters,
             self._install,
             self._clock,
             is_older_accepted=launch.is_older_accepted,
         )
+        self.service.past = self._keeper.at
         self._main: asyncio.Task[None] | None = None
 
     @property
@@ -134,7 +144,9 @@ class Worker:
 
     def _install(self, compiled: CompiledSnapshot) -> None:
         """Put a snapshot in force. It holds no cycles: the collector need not walk it, which would stall answers."""
-        self.service.install(Answers(compiled, self._config, self._locate, self._bodies, self.service.answers))
+        self._ledger.report(compiled.appliances, loads_at_s=compiled.loads_at_s, now_s=self._clock.now_s())
+        last = self.service.answers
+        self.service.install(Answers(compiled, self._config, self._locate, self._bodies, self._ledger, last))
         gc.freeze()
 
 

@@ -1,9 +1,10 @@
-"""The sites that a client can be served from, in order of preference, before any title is looked at."""
+"""The appliances that a client can be served from, in order of preference, before any title is looked at."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from headrace.steering.compile import ClientClass, CompiledSnapshot
+from headrace.steering.compile import CompiledSnapshot
+from headrace.steering.routes import Groups
 
 EARTH_RADIUS_KM = 6371.0
 FAR_STEP = 1_000_000
@@ -19,37 +20,44 @@ class Location:
 
 
 Place = tuple[int, int, int]
-"""Group of prefix length, kind of site, distance step: lower is better."""
+"""Rank of the route (prefix length, AS path length, MED), kind of site, distance step: lower is better."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Approach:
-    """Sites in steps: those of one step are equally good."""
+    """Hearers in steps: those of one step are equally good."""
 
     steps: tuple[tuple[Place, tuple[int, ...]], ...]
-    """Site numbers by place, best first."""
+    """Hearer numbers by place, best first."""
     place_of: dict[int, Place]
     km_of: dict[int, float]
-    """Distance by site number, where it is known."""
+    """Distance by hearer number, where it is known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Approaches:
     """How to reach the clients of one class at one location."""
 
     routed: Approach
-    """Sites that hear them."""
+    """Appliances that hear them."""
     last_resort: Approach
-    """Sites that serve them when no routed one can."""
+    """Appliances that serve them when no routed one can."""
+    remembered: dict[int, object] = field(default_factory=dict)
+    """By slot of titles: see `rank.choose_new`. Valid while nothing but loads changes with these appliances."""
 
 
 def approaches(
     compiled: CompiledSnapshot, client_class: int, location: Location | None, *, distance_step_km: float
 ) -> Approaches:
     """The approaches to a class of clients."""
+    network = compiled.network
+    routed = tuple(
+        tuple(hearer for source in group for hearer in network.hearers_of[source])
+        for group in network.routes.groups(client_class)
+    )
     return Approaches(
-        routed=_approach(compiled, compiled.network.classes[client_class], location, distance_step_km),
-        last_resort=_approach(compiled, compiled.network.last_resort, location, distance_step_km),
+        routed=_approach(compiled, routed, location, distance_step_km),
+        last_resort=_approach(compiled, network.last_resort, location, distance_step_km),
     )
 
 
@@ -62,19 +70,23 @@ def distance_km(one: Location, other: Location) -> float:
 
 
 def _approach(
-    compiled: CompiledSnapshot, groups: ClientClass, location: Location | None, distance_step_km: float
+    compiled: CompiledSnapshot, groups: Groups, location: Location | None, distance_step_km: float
 ) -> Approach:
     steps: dict[Place, list[int]] = {}
     place_of: dict[int, Place] = {}
     km_of: dict[int, float] = {}
+    network = compiled.network
     for group_no, group in enumerate(groups):
-        for site_no in group:
-            site, step = compiled.network.sites[site_no], FAR_STEP
+        for hearer in group:
+            if hearer in place_of or not compiled.by_hearer[hearer]:
+                continue  # It hears the client by a better route too, or has no appliances.
+            site_no = network.hearers[hearer][0]
+            site, step = network.sites[site_no], FAR_STEP
             if location is not None and site.latitude_deg is not None and site.longitude_deg is not None:
                 there = Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg)
-                km_of[site_no] = distance_km(location, there)
-                step = int(km_of[site_no] / distance_step_km)
-            place = place_of[site_no] = (group_no, compiled.network.site_kinds[site_no], step)
-            steps.setdefault(place, []).append(site_no)
-    ordered = tuple((place, tuple(steps[place])) for place in sorted(steps))
+                km_of[hearer] = distance_km(location, there)
+                step = int(km_of[hearer] / distance_step_km)
+            place = place_of[hearer] = (group_no, network.site_kinds[site_no], step)
+            steps.setdefault(place, []).append(hearer)
+    ordered = tuple((place, tuple(sorted(steps[place]))) for place in sorted(steps))
     return Approach(steps=ordered, place_of=place_of, km_of=km_of)

@@ -1,71 +1,83 @@
-"""A snapshot as steering reads it: addresses to classes of clients, sites to appliances, titles to what they need.
+"""A snapshot as steering reads it: addresses to classes of clients, routes to appliances, titles to what they need.
 
-Two clients are of one class when the same sites hear them, in the same order of prefix length: then all answers for
-them are the same, whatever their addresses. Input is a `SteeringSnapshot`; nothing here changes once it is built.
+A *hearer* is the appliances of one site that hear the same routes. Two clients are of one class when the same sources
+of routes hear them, in the same order of preference: then all answers for them are the same, whatever their addresses.
+Input is a `SteeringSnapshot`; nothing here changes once it is built.
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace.base.ids import Sha256, SiteId, TitleId
-from headrace.catalog.fileset import FileSet
-from headrace.catalog.model import Title, TrackKind
+from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
-from headrace.steering.model import Exclusion, SnapshotAppliance, SnapshotTitle, SteeringSnapshot
-from headrace.steering.rendezvous import Roster, hash_key
-from headrace.steering.routes import Coverage, RouteTable, build_routes
+from headrace.routes.model import Hearing
+from headrace.steering.flatten import build_routes
+from headrace.steering.library import Titles
+from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
+from headrace.steering.rendezvous import Roster
+from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
-
-ClientClass = tuple[tuple[int, ...], ...]
-"""Site numbers in groups of one prefix length, longest first; () where no site hears the client."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledTitle:
-    """What steering needs of a title besides its renditions."""
-
-    title: Title
-    files: FileSet
-    fingerprint: str
-    """8 hexadecimal digits over the title's files: tells a running session's playlist from that of a later publish."""
-    key: int
-    """64 bits of the title's id, for rendezvous hashing."""
-    least_bps: int
-    """Peak rate of the lowest video rendition with the costliest audio: below it, playback stalls."""
+MOST_UNIONS = 10_000
+"""Groups of equally good hearers whose common roster is remembered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Network:
-    """What follows from the sites alone."""
+    """What follows from sites, hearings and who belongs where: nothing that changes with health or load."""
 
     sites: tuple[Site, ...]
     site_nos: dict[SiteId, int]
     site_kinds: tuple[int, ...]
     """Order of preference of each site's kind, by site number."""
-    last_resort: ClientClass
+    hearings: tuple[Hearing, ...]
     routes: RouteTable
-    classes: tuple[ClientClass, ...]
-    class_of_coverage: tuple[int, ...]
+    hearers: tuple[tuple[int, int], ...]
+    """(site number, number of the hearing or -1). The first ones are those without a hearing, one for each site."""
+    hearers_of: tuple[tuple[int, ...], ...]
+    """By source of routes: the hearers that have it."""
+    hearer_nos: dict[tuple[int, int], int]
+    hearing_of: dict[ApplianceId, int]
+    last_resort: Groups
+    """Hearers of the sites that are declared so."""
     bad_prefixes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Library:
     """What follows from the titles alone."""
 
-    source: tuple[SnapshotTitle, ...]
-    titles: dict[str, CompiledTitle]
-    title_of_file: dict[str, TitleId]
+    source: Sequence[object]
+    titles: Titles
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bounds what is remembered of choices, over all classes of clients: past `most`, all is forgotten at once."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._used = 0
+        self._dicts: list[dict[int, object]] = []
+
+    def put(self, remembered: dict[int, object], slot: int, value: object) -> None:
+        """Remember a value in one of the dictionaries that are bounded together."""
+        if self._used >= self._most:
+            for one in self._dicts:
+                one.clear()
+            self._dicts, self._used = [], 0
+        if not remembered:
+            self._dicts.append(remembered)
+        remembered[slot] = value
+        self._used += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompiledSnapshot:
     """A snapshot, indexed. Build with `compile_snapshot`."""
 
     version: int
     built_at_s: float
+    loads_at_s: float
     control_id: str
     origin_url: str
     network: Network
@@ -73,47 +85,79 @@ class CompiledSnapshot:
     appliances: dict[str, SnapshotAppliance]
     able: dict[str, SnapshotAppliance]
     """Those that only their load, an operator's drain or a missing title may keep from serving."""
-    by_site: tuple[tuple[SnapshotAppliance, ...], ...]
-    """Appliances by site number."""
+    hearer_of: dict[str, int]
+    """Hearer of each appliance whose site is in the snapshot."""
+    by_hearer: tuple[tuple[SnapshotAppliance, ...], ...]
     rosters: tuple[Roster, ...]
     """The same, for ranking."""
+    unions: dict[tuple[int, ...], Roster]
+    """Rosters of several hearers together, as they were needed."""
+    memory: Memory
     homeless: tuple[SnapshotAppliance, ...]
     """Appliances whose site is not in the snapshot: never eligible, but accounted for."""
 
     def class_no(self, address: bytes) -> int:
         """Class of a client, from its address in network byte order (4 or 16 bytes)."""
-        return self.network.class_of_coverage[self.network.routes.coverage_no(address)]
+        return self.network.routes.class_no(address)
 
-    def coverage(self, address: bytes) -> Coverage:
-        """Prefix lengths and sites that cover an address."""
-        return self.network.routes.coverages[self.network.routes.coverage_no(address)]
+    def routes_to(self, address: bytes) -> dict[int, Covering]:
+        """The best route of each hearer that covers an address."""
+        found: dict[int, Covering] = {}
+        for covering in self.network.routes.coverage(address):
+            for hearer in self.network.hearers_of[covering[3]]:
+                found.setdefault(hearer, covering)
+        return found
+
+    def roster(self, hearers: tuple[int, ...]) -> Roster:
+        """The appliances of hearers that are equally good."""
+        if len(hearers) == 1:
+            return self.rosters[hearers[0]]
+        known = self.unions.get(hearers)
+        if known is None:
+            if len(self.unions) >= MOST_UNIONS:
+                self.unions.clear()
+            known = self.unions[hearers] = Roster(member for no in hearers for member in self.rosters[no].members)
+        return known
 
 
 def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None = None) -> CompiledSnapshot:
-    """Index a snapshot, in time proportional to its size: about a second for a million prefixes.
+    """Index a snapshot: in milliseconds where its routes come compiled or did not change.
 
     Args:
-        last: the one before; what follows from the same sites, titles or rosters is taken over from it.
+        last: the one before; what follows from the same sites, hearings, titles or rosters is taken over from it.
     """
-    is_same_network = last is not None and last.network.sites is snapshot.sites
+    network = _network(snapshot, last.network if last else None)
     is_same_library = last is not None and last.library.source is snapshot.titles
-    network = last.network if last is not None and is_same_network else _network(snapshot.sites)
-    by_site: list[list[SnapshotAppliance]] = [[] for _ in snapshot.sites]
+    rows: list[list[SnapshotAppliance]] = [[] for _ in network.hearers]
     homeless: list[SnapshotAppliance] = []
-    for appliance in snapshot.appliances:
-        number = network.site_nos.get(appliance.site_id)
-        (homeless if number is None else by_site[number]).append(appliance)
+    hearer_of: dict[str, int] = {}
+    for one in snapshot.appliances:
+        site_no = network.site_nos.get(one.site_id)
+        if site_no is None:
+            homeless.append(one)
+            continue
+        hearer = network.hearer_nos[site_no, network.hearing_of.get(one.appliance_id, -1)]
+        hearer_of[one.appliance_id] = hearer
+        rows[hearer].append(one)
+    known = last if last is not None and last.network is network else None
+    by_hearer = _shared(tuple(tuple(row) for row in rows), known.by_hearer if known else ())
+    rosters = _rosters(by_hearer, known)
+    is_same_rosters = known is not None and all(map(_is_same, rosters, known.rosters))
     return CompiledSnapshot(
         version=snapshot.version,
         built_at_s=snapshot.built_at_s,
+        loads_at_s=snapshot.loads_at_s,
         control_id=snapshot.control_id,
         origin_url=snapshot.origin_url.rstrip("/"),
         network=network,
-        library=last.library if last is not None and is_same_library else _library(snapshot.titles),
+        library=last.library if last is not None and is_same_library else _library(snapshot),
         appliances={one.appliance_id: one for one in snapshot.appliances},
         able={one.appliance_id: one for one in snapshot.appliances if order_fault(one) is None},
-        by_site=tuple(tuple(row) for row in by_site),
-        rosters=_rosters(by_site, last.rosters if last is not None and is_same_network else ()),
+        hearer_of=hearer_of,
+        by_hearer=by_hearer,
+        rosters=rosters,
+        unions=known.unions if known is not None and is_same_rosters else {},
+        memory=known.memory if known is not None else Memory(),
         homeless=tuple(homeless),
     )
 
@@ -137,68 +181,83 @@ _BY_STATE = {
 }
 
 
-def _network(sites: tuple[Site, ...]) -> Network:
-    routes, bad = build_routes((no, prefix) for no, site in enumerate(sites) for prefix in site.prefixes)
-    class_of_coverage, classes = _classes(routes.coverages)
+def compile_routes(sites: Sequence[Site], hearings: Sequence[Hearing]) -> RouteTable:
+    """The routes of a snapshot: sources are the sites' own prefixes, then the hearings."""
+    return build_routes([*(static_routes(site.prefixes)[0] for site in sites), *(one.routes for one in hearings)])
+
+
+def _network(snapshot: SteeringSnapshot, last: Network | None) -> Network:
+    sites, hearings = snapshot.sites, snapshot.hearings
+    hearing_of = {name: number for number, one in enumerate(hearings) for name in one.appliances}
+    site_nos = {site.site_id: number for number, site in enumerate(sites)}
+    pairs = {
+        (site_nos[one.site_id], hearing_of[one.appliance_id]): None
+        for one in snapshot.appliances
+        if one.appliance_id in hearing_of and one.site_id in site_nos
+    }
+    hearers = (*((number, -1) for number in range(len(sites))), *sorted(pairs))
+    is_same_routes = last is not None and _is_same_routes(snapshot, last)
+    if last is not None and is_same_routes and last.hearers == hearers and last.hearing_of == hearing_of:
+        return last
+    hearers_of: list[list[int]] = [[] for _ in range(len(sites) + len(hearings))]
+    for number, (site_no, hearing_no) in enumerate(hearers):
+        hearers_of[site_no].append(number)
+        if hearing_no >= 0:
+            hearers_of[len(sites) + hearing_no].append(number)
+    resort = tuple(number for number, (site_no, _) in enumerate(hearers) if sites[site_no].is_last_resort)
     return Network(
         sites=sites,
-        site_nos={site.site_id: number for number, site in enumerate(sites)},
+        site_nos=site_nos,
         site_kinds=tuple(KIND_ORDER[site.kind] for site in sites),
-        last_resort=_last_resort(sites),
-        routes=routes,
-        classes=classes,
-        class_of_coverage=class_of_coverage,
-        bad_prefixes=bad,
+        hearings=hearings,
+        routes=last.routes if last is not None and is_same_routes else _routes(snapshot),
+        hearers=hearers,
+        hearers_of=tuple(tuple(row) for row in hearers_of),
+        hearer_nos={pair: number for number, pair in enumerate(hearers)},
+        hearing_of=hearing_of,
+        last_resort=(resort,) if resort else (),
+        bad_prefixes=tuple(bad for site in sites for bad in static_routes(site.prefixes)[1]),
     )
 
 
-def _library(titles: tuple[SnapshotTitle, ...]) -> Library:
-    return Library(
-        source=titles,
-        titles={row.title.title_id: _compiled_title(row) for row in titles},
-        title_of_file={file.sha256: row.title.title_id for row in titles for file in row.title.files},
+def _is_same_routes(snapshot: SteeringSnapshot, last: Network) -> bool:
+    if snapshot.routes is not None:
+        return snapshot.routes is last.routes and snapshot.sites is last.sites
+    return snapshot.sites is last.sites and snapshot.hearings is last.hearings
+
+
+def _routes(snapshot: SteeringSnapshot) -> RouteTable:
+    return snapshot.routes if snapshot.routes is not None else compile_routes(snapshot.sites, snapshot.hearings)
+
+
+def _library(snapshot: SteeringSnapshot) -> Library:
+    return Library(source=snapshot.titles, titles=Titles(snapshot.titles, snapshot.index))
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one is other
+
+
+def _shared(
+    rows: tuple[tuple[SnapshotAppliance, ...], ...], last: tuple[tuple[SnapshotAppliance, ...], ...]
+) -> tuple[tuple[SnapshotAppliance, ...], ...]:
+    """Rows that have the very same members are the very same row: what did not change is found by looking at it."""
+    if len(last) != len(rows):
+        return rows
+    return tuple(
+        old if len(old) == len(new) and all(map(_is_same, old, new)) else new
+        for new, old in zip(rows, last, strict=True)
     )
 
 
-def _rosters(by_site: list[list[SnapshotAppliance]], last: tuple[Roster, ...]) -> tuple[Roster, ...]:
-    """One for each site, the last one where nobody joined, left or changed capacity."""
+def _rosters(rows: tuple[tuple[SnapshotAppliance, ...], ...], known: CompiledSnapshot | None) -> tuple[Roster, ...]:
+    """One for each hearer, the last one where nobody joined, left or changed capacity."""
     found = []
-    for number, row in enumerate(by_site):
-        members = tuple((str(one.appliance_id), max(0, one.capacity_bps)) for one in row)
-        is_same = number < len(last) and last[number].members == members
-        found.append(last[number] if is_same else Roster(members))
+    for number, row in enumerate(rows):
+        if known is not None and known.by_hearer[number] is row:
+            found.append(known.rosters[number])
+            continue
+        members = tuple(sorted((str(one.appliance_id), max(0, one.capacity_bps)) for one in row))
+        is_same = known is not None and known.rosters[number].members == members
+        found.append(known.rosters[number] if known is not None and is_same else Roster(members))
     return tuple(found)
-
-
-def _classes(coverages: Iterable[Coverage]) -> tuple[tuple[int, ...], tuple[ClientClass, ...]]:
-    numbers: dict[ClientClass, int] = {}
-    class_of_coverage = []
-    for coverage in coverages:
-        groups: dict[int, list[int]] = {}
-        for length, site_no in coverage:
-            groups.setdefault(length, []).append(site_no)
-        key = tuple(tuple(groups[length]) for length in sorted(groups, reverse=True))
-        class_of_coverage.append(numbers.setdefault(key, len(numbers)))
-    return tuple(class_of_coverage), tuple(numbers)
-
-
-def _last_resort(sites: tuple[Site, ...]) -> ClientClass:
-    numbers = tuple(number for number, site in enumerate(sites) if site.is_last_resort)
-    return (numbers,) if numbers else ()
-
-
-def _compiled_title(row: SnapshotTitle) -> CompiledTitle:
-    renditions = row.title.renditions
-    video = [one.bandwidth_bps for one in renditions if one.kind is TrackKind.VIDEO]
-    audio = [one.bandwidth_bps for one in renditions if one.kind is TrackKind.AUDIO]
-    return CompiledTitle(
-        title=row.title,
-        files=FileSet(row.file_nos),
-        key=hash_key(row.title.title_id),
-        fingerprint=_fingerprint(file.sha256 for file in row.title.files),
-        least_bps=min(video, default=0) + max(audio, default=0),
-    )
-
-
-def _fingerprint(names: Iterable[Sha256]) -> str:
-    return hashlib.blake2b("".join(sorted(names)).encode(), digest_size=4).hexdigest()

@@ -3,12 +3,18 @@
 The same decision as in an answer (`rank.rank`), as flat rows for the API and the CLI.
 """
 
+import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from headrace.base.ids import ApplianceId, SiteId, TitleId
 from headrace.steering.approach import Location
-from headrace.steering.compile import CompiledSnapshot, CompiledTitle
-from headrace.steering.rank import Candidate, Limits, rank
+from headrace.steering.compile import CompiledSnapshot
+from headrace.steering.library import CompiledTitle
+from headrace.steering.load import draw_of, fresh_levels, use_ratio
+from headrace.steering.model import SnapshotAppliance
+from headrace.steering.rank import NEW_SESSION, Limits, Sharing, rank, score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +28,18 @@ class ExplainedAppliance:
     reason: str
     """'chosen', or a value of Exclusion."""
     detail: str
+    prefix: str
+    """The longest one that it hears for the client; '' for none."""
     prefix_length: int | None
-    """Of the longest prefix of its site that covers the client."""
+    path_length: int | None
+    """AS path length of the route; 0 for a prefix that an operator gave the site."""
+    med: int | None
+    """0 where the route has none."""
     distance_km: float | None
     score: float | None
     """Rendezvous score for this title; higher is better among equals."""
     load_ratio: float
+    """Share of its capacity that is in use: bit rate, or what else bounds it."""
     content_url: str
 
 
@@ -52,30 +64,44 @@ def explain(
     limits: Limits,
     *,
     client: str,
-    address: bytes,
     location: Location | None,
     now_s: float,
+    levels: Mapping[str, int] | None = None,
 ) -> Explanation:
-    """Explain the answer to a new session of `client`, whose address is given in network byte order."""
-    ranking = rank(compiled, compiled.class_no(address), title, location, limits)
-    lengths = {compiled.network.sites[site_no].site_id: length for length, site_no in compiled.coverage(address)}
-    rows = [_chosen(number, one, lengths) for number, one in enumerate(ranking.chosen, start=1)]
-    for one in ranking.excluded:
-        appliance = one.appliance
-        rows.append(
-            ExplainedAppliance(
-                appliance_id=appliance.appliance_id,
-                site_id=appliance.site_id,
-                rank=None,
-                reason=one.reason,
-                detail=one.detail,
-                prefix_length=lengths.get(appliance.site_id),
-                distance_km=None,
-                score=None,
-                load_ratio=_load(appliance.tx_bps, appliance.capacity_bps),
-                content_url=appliance.content_url,
-            )
+    """Explain the answer to a new session of `client`, which must be an IP address.
+
+    Args:
+        levels: how much each appliance takes, as the node that answers sees it; None: from the snapshot's loads alone.
+    """
+    address = ipaddress.ip_address(client).packed
+    known = levels if levels is not None else fresh_levels(compiled.appliances, limits.load)
+    sharing = Sharing(levels=known, draw=draw_of(address, title.key))
+    ranking = rank(compiled, compiled.class_no(address), title, location, limits, NEW_SESSION, sharing)
+    routes, rows = compiled.routes_to(address), []
+
+    def row(one: SnapshotAppliance, **more: Any) -> ExplainedAppliance:
+        covering = routes.get(compiled.hearer_of.get(one.appliance_id, -1))
+        return ExplainedAppliance(
+            appliance_id=one.appliance_id,
+            site_id=one.site_id,
+            prefix=_prefix(address, covering[0]) if covering else "",
+            prefix_length=covering[0] if covering else None,
+            path_length=covering[1] if covering else None,
+            med=covering[2] if covering else None,
+            load_ratio=use_ratio(one) if one.capacity_bps > 0 else 0.0,
+            content_url=one.content_url,
+            **more,
         )
+
+    for number, one in enumerate(ranking.chosen, start=1):
+        is_routed = compiled.hearer_of[one.appliance.appliance_id] in routes
+        detail = "" if is_routed else "last resort: no routed site can serve"
+        known_score = score(title, one.appliance)
+        fields = {"rank": number, "reason": "chosen", "detail": detail, "score": known_score}
+        rows.append(row(one.appliance, distance_km=one.distance_km, **fields))
+    for left in ranking.excluded:
+        fields = {"rank": None, "reason": left.reason, "detail": left.detail, "score": None}
+        rows.append(row(left.appliance, distance_km=None, **fields))
     return Explanation(
         client=client,
         title_id=title.title.title_id,
@@ -88,21 +114,6 @@ def explain(
     )
 
 
-def _chosen(number: int, one: Candidate, lengths: dict[SiteId, int]) -> ExplainedAppliance:
-    length = lengths.get(one.appliance.site_id)
-    return ExplainedAppliance(
-        appliance_id=one.appliance.appliance_id,
-        site_id=one.appliance.site_id,
-        rank=number,
-        reason="chosen",
-        detail="last resort: no routed site can serve" if length is None else "",
-        prefix_length=length,
-        distance_km=one.distance_km,
-        score=one.score,
-        load_ratio=_load(one.appliance.tx_bps, one.appliance.capacity_bps),
-        content_url=one.appliance.content_url,
-    )
-
-
-def _load(tx_bps: float, capacity_bps: int) -> float:
-    return tx_bps / capacity_bps if capacity_bps > 0 else 0.0
+def _prefix(address: bytes, length: int) -> str:
+    packed = address[12:] if address[:12] == b"\x00" * 10 + b"\xff\xff" else address
+    return str(ipaddress.ip_network((packed, length), strict=False))

@@ -18,8 +18,9 @@ from urllib.parse import unquote_plus
 from headrace.base.errors import InvalidIdError
 from headrace.base.ids import ApplianceId, appliance_id
 from headrace.catalog.model import TrackKind
-from headrace.steering.compile import CompiledSnapshot, CompiledTitle
+from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.hls import stable_rendition_id, variants
+from headrace.steering.library import CompiledTitle
 from headrace.steering.model import ORIGIN_PATHWAY
 from headrace.steering.pathway import BaseParts, Pathway, base_parts, playlist_path
 from headrace.steering.rank import Session

@@ -1,24 +1,31 @@
 """Which appliances a client should use for a title, in order, and for each other one the reason why not.
 
 An appliance is eligible when an operator has it enabled, it passed its turn-up checks, is healthy, holds every file of
-the title, its site hears a route for the client, and it has room. Eligible ones are ordered by prefix length, kind of
-site, distance (in steps, where the client's place is known), then by weighted rendezvous hashing of the title, so that
-a title keeps to few appliances and a joining or leaving one moves no more than its share.
+the title, hears a route for the client, and has room. Eligible ones are ordered by prefix length, AS path length, MED,
+kind of site, distance (in steps, where the client's place is known), then by weighted rendezvous hashing of the title's
+slot, so that a title keeps to few appliances and a joining or leaving one moves no more than its share. One that nears
+its capacity goes behind the others for a growing share of clients (`load`).
 
 Sites declared as last resort serve clients for whom no routed site has an eligible appliance. A session that already
-runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory.
+runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory but `choose_new`'s.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from heapq import merge
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState
 from headrace.steering.approach import Approach, Approaches, Location, approaches
-from headrace.steering.compile import CompiledSnapshot, CompiledTitle, order_fault
+from headrace.steering.compile import CompiledSnapshot, order_fault
+from headrace.steering.library import CompiledTitle
+from headrace.steering.load import STEPS, LoadRules, fresh_levels, is_moved, is_taken, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rendezvous import hash_key, rendezvous_score
+
+_RANKED_AHEAD = 12
+"""Appliances of which an order is remembered beyond the usual choice, for titles that some of them do not hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +36,39 @@ class Limits:
     """Appliances in an answer; 3 to 5 is what players handle well."""
     sites: int = 2
     """An answer spans at least this many sites where there are so many."""
-    room_ratio: float = 0.9
-    """An appliance that sends more than this share of its capacity gets no new sessions."""
     distance_step_km: float = 100.0
     """Sites whose distances fall in one step count as equally near."""
+    load: LoadRules = field(default_factory=LoadRules)
+
+
+class Wanted(Protocol):
+    """A title, as far as ranking looks at it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def slot(self) -> int: ...
+
+
+class TitleRef(NamedTuple):
+    """A title without its renditions."""
+
+    number: int
+    """0 for one that everybody holds."""
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """What of their load decides."""
+
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Of appliances that do not take all sessions: see `load`."""
+    draw: int = 0
+    """The client's, for the title."""
+
+
+EVERYBODY_TAKES = Sharing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +76,8 @@ class Session:
     """What a running session tells of itself when it asks for a steering manifest.
 
     Its appliances stay after the chosen ones though they are full or outranked, draining ones after those, so that the
-    session can finish there; the one in use keeps its place when it is only full. A slow one goes behind all others.
+    session can finish there; the one in use keeps its place when it is only full, and loses it to some sessions when it
+    is far over its capacity. A slow one goes behind all others.
     """
 
     written: tuple[ApplianceId, ...] = ()
@@ -62,10 +99,8 @@ class Candidate:
     """None: eligible. DRAINING or NO_ROOM: may only be kept for a session that has it."""
     is_slow: bool
     distance_km: float | None
-    score: float
-    """Rendezvous score; higher is better."""
     order: tuple[int, int, int, float, str]
-    """Group of prefix length, kind of site, distance step, -score, id: lower is better."""
+    """Rank of the route, kind of site, distance step, place among equals, id: lower is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +110,11 @@ class Choice:
     chosen: tuple[Candidate, ...]
     kept: tuple[Candidate, ...]
     approach: Approach
-    """The sites that were considered: those that hear the client, else those of last resort."""
+    """What was considered: those who hear the client, else those of last resort."""
+    is_drawn: bool
+    """Another draw may have given another choice."""
+    seen: frozenset[ApplianceId]
+    """Whose levels it depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,39 +138,111 @@ class Ranking:
 def choose(
     compiled: CompiledSnapshot,
     ways: Approaches,
-    title: CompiledTitle,
+    title: Wanted,
     limits: Limits,
     session: Session = NEW_SESSION,
+    sharing: Sharing = EVERYBODY_TAKES,
 ) -> Choice:
     """The pathways for a client, without the reasons; looks no further than it must."""
-    approach, found = ways.routed, _pool(compiled, ways.routed, title, limits, session)
-    if ways.last_resort.steps and not any(one.fault is None for one in found):
-        last = _pool(compiled, ways.last_resort, title, limits, session)
-        if any(one.fault is None for one in last):
-            approach, found = ways.last_resort, last
-    chosen = _over_sites(found, limits)
+    approach, pool = ways.routed, _pool(compiled, ways.routed, title, limits, session, sharing)
+    seen, is_drawn = pool.seen, pool.is_drawn
+    if ways.last_resort.steps and not any(one.fault is None for one in pool.ranked):
+        last = _pool(compiled, ways.last_resort, title, limits, session, sharing)
+        seen, is_drawn = seen | last.seen, is_drawn or last.is_drawn
+        if any(one.fault is None for one in last.ranked):
+            approach, pool = ways.last_resort, last
+    chosen = _over_sites(pool.ranked, limits)
     taken = {one.appliance.appliance_id for one in chosen}
     own = [name for name in session.written if name not in taken]
-    kept = list(_still_able(compiled, approach, own, title, limits, session)) if own else []
+    kept = list(_still_able(compiled, approach, own, title, session, sharing)) if own else []
     kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
-    return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach)
+    return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, is_drawn=is_drawn, seen=frozenset(seen))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remembered:
+    """What most new sessions of a class of clients get for the titles of a slot."""
+
+    usual: Choice
+    """When everybody holds the title and takes all sessions."""
+    holds: tuple[Callable[[int], bool], ...]
+    """Whether the chosen ones hold a title; one for those that hold the same."""
+    ranked: tuple[tuple[Candidate, Callable[[int], bool]], ...]
+
+
+def choose_new(
+    compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
+) -> Choice:
+    """The same as `choose` for a new session, but remembered by class of clients and slot of titles."""
+    known = ways.remembered.get(title.slot)
+    if known is None:
+        known = _remember(compiled, ways, title.slot, limits)
+        compiled.memory.put(ways.remembered, title.slot, known)
+    assert isinstance(known, _Remembered)
+    if sharing.levels and not known.usual.seen.isdisjoint(sharing.levels):
+        return choose(compiled, ways, title, limits, sharing=sharing)
+    number = title.number
+    for holds in known.holds:
+        if not holds(number):
+            break
+    else:
+        if known.usual.chosen:
+            return known.usual
+    return _selected(known, number, limits, sharing) or choose(compiled, ways, title, limits, sharing=sharing)
+
+
+def _remember(compiled: CompiledSnapshot, ways: Approaches, slot: int, limits: Limits) -> _Remembered:
+    anything = TitleRef(0, slot)
+    usual = choose(compiled, ways, anything, limits)
+    ahead = (one for one in walk(compiled, usual.approach, anything) if one.fault is None)
+    first = tuple(islice(ahead, _RANKED_AHEAD)) if usual.approach is ways.routed else ()
+    sets = {id(one.appliance.holdings): one.appliance.holdings for one in (*usual.chosen, *first)}
+    testers = {number: held.tester() for number, held in sets.items()}
+    chosen = dict.fromkeys(id(one.appliance.holdings) for one in usual.chosen)
+    return _Remembered(
+        usual=usual,
+        holds=tuple(testers[number] for number in chosen),
+        ranked=tuple((one, testers[id(one.appliance.holdings)]) for one in first),
+    )
+
+
+def _selected(known: _Remembered, number: int, limits: Limits, sharing: Sharing) -> Choice | None:
+    """A choice from those whose order is remembered; None when it may depend on more."""
+    found: list[Candidate] = []
+    seen: list[ApplianceId] = []
+    sites: set[SiteId] = set()
+    wanted_sites = min(limits.sites, limits.pathways)
+    for one, holds in known.ranked:
+        appliance = one.appliance
+        if not holds(number):
+            continue
+        if appliance.appliance_id in sharing.levels:
+            return None
+        found.append(one)
+        seen.append(appliance.appliance_id)
+        sites.add(appliance.site_id)
+        if len(found) >= limits.pathways and len(sites) >= wanted_sites:
+            chosen = tuple(_over_sites(found, limits))
+            approach = known.usual.approach
+            return Choice(chosen=chosen, kept=(), approach=approach, is_drawn=False, seen=frozenset(seen))
+    return None
 
 
 def walk(
     compiled: CompiledSnapshot,
     approach: Approach,
-    title: CompiledTitle,
-    limits: Limits,
+    title: Wanted,
     session: Session = NEW_SESSION,
+    sharing: Sharing = EVERYBODY_TAKES,
 ) -> Iterator[Candidate]:
-    """Appliances of the approach's sites that hold the title, best first; those with a `fault` are among them."""
-    able, rosters, key = compiled.able, compiled.rosters, title.key
-    for place, site_nos in approach.steps:
-        orders = [rosters[site_no].order(key) for site_no in site_nos]
-        for negative, name in orders[0] if len(orders) == 1 else merge(*orders):
-            one = able.get(name)
-            if one is not None and title.files.issubset(one.holdings):
-                yield _candidate(compiled, one, (*place, negative, name), approach, limits, session)
+    """Appliances of an approach that hold the title, best first; those with a `fault` are among them."""
+    able, number = compiled.able, title.number
+    for place, hearers in approach.steps:
+        roster = compiled.roster(hearers)
+        for rank_no, at in enumerate(roster.order(title.slot)):
+            one = able.get(roster.members[at][0])
+            if one is not None and (number == 0 or number in one.holdings):
+                yield _candidate(compiled, one, (*place, rank_no, one.appliance_id), approach, session, sharing)
 
 
 def rank(
@@ -141,71 +252,99 @@ def rank(
     location: Location | None,
     limits: Limits,
     session: Session = NEW_SESSION,
+    sharing: Sharing | None = None,
 ) -> Ranking:
-    """What `choose` chooses, and the reason for each appliance of the snapshot that is not in it."""
+    """What `choose` chooses, and the reason for each appliance of the snapshot that is not in it.
+
+    Args:
+        sharing: None: levels follow from the loads of the snapshot alone.
+    """
+    sharing = sharing or Sharing(levels=fresh_levels(compiled.appliances, limits.load))
     ways = approaches(compiled, client_class, location, distance_step_km=limits.distance_step_km)
-    choice = choose(compiled, ways, title, limits, session)
+    choice = choose(compiled, ways, title, limits, session, sharing)
     taken = {one.appliance.appliance_id for one in choice.chosen + choice.kept}
     excluded = []
-    for site_no, appliances in (*enumerate(compiled.by_site), (-1, compiled.homeless)):
+    for hearer, appliances in (*enumerate(compiled.by_hearer), (-1, compiled.homeless)):
         for one in appliances:
             if one.appliance_id not in taken:
-                reason, detail = _exclusion(one, title, limits, is_routed=site_no in choice.approach.place_of)
+                is_routed = hearer in choice.approach.place_of
+                reason, detail = _exclusion(one, title, sharing, is_routed=is_routed)
                 excluded.append(Excluded(appliance=one, reason=reason, detail=detail))
     return Ranking(chosen=choice.chosen, kept=choice.kept, excluded=tuple(excluded))
 
 
-def deciding_state(compiled: CompiledSnapshot, limits: Limits) -> tuple[tuple[object, ...], ...]:
-    """By site, what a choice depends on of its appliances; loads are in it only as 'has room or not'.
+def decides_alike(one: Sequence[SnapshotAppliance], other: Sequence[SnapshotAppliance]) -> bool:
+    """Whether choices may take the one members of a hearer for the other; their loads are left out (`load.Ledger`)."""
+    return one is other or (
+        len(one) == len(other) and all(_deciding(a) == _deciding(b) for a, b in zip(one, other, strict=True))
+    )
 
-    Where these states, the network, the titles and the origin are equal, all choices are equal.
-    """
-    return tuple(tuple(_deciding(one, limits) for one in appliances) for appliances in compiled.by_site)
+
+def score(title: CompiledTitle, one: SnapshotAppliance) -> float:
+    """Rendezvous score of an appliance for a title; higher is better among equals."""
+    return rendezvous_score(title.slot_key, hash_key(one.appliance_id), max(0, one.capacity_bps))
 
 
-def _deciding(one: SnapshotAppliance, limits: Limits) -> tuple[object, ...]:
-    faults = order_fault(one), _soft_fault(one, limits)
-    return (one.appliance_id, one.content_url, one.capacity_bps, *faults, one.holdings)
+def _deciding(one: SnapshotAppliance) -> tuple[object, ...]:
+    return (one.appliance_id, one.content_url, one.capacity_bps, order_fault(one), one.admin_state, one.holdings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pool:
+    ranked: list[Candidate]
+    """As many as the choice can depend on: best first, then those that shed this client, then slow ones."""
+    seen: set[ApplianceId]
+    is_drawn: bool
 
 
 def _pool(
-    compiled: CompiledSnapshot, approach: Approach, title: CompiledTitle, limits: Limits, session: Session
-) -> list[Candidate]:
-    """Candidates to choose from, best first, slow ones last: as many as the choice can depend on."""
+    compiled: CompiledSnapshot, approach: Approach, title: Wanted, limits: Limits, session: Session, sharing: Sharing
+) -> _Pool:
     fast: list[Candidate] = []
+    shed: list[Candidate] = []
     slow: list[Candidate] = []
+    seen: set[ApplianceId] = set()
     sites: set[SiteId] = set()
+    is_drawn = False
     wanted_sites = min(limits.sites, limits.pathways)
-    for one in walk(compiled, approach, title, limits, session):
-        if not _may_be_chosen(one, session):
+    for one in walk(compiled, approach, title, session, sharing):
+        name = one.appliance.appliance_id
+        seen.add(name)
+        level = sharing.levels.get(name, STEPS)
+        is_in_use = name == session.current
+        is_drawn = is_drawn or (level < 0 if is_in_use else 0 < level < STEPS)
+        if not _may_be_chosen(one, level, sharing.draw, is_in_use=is_in_use):
             continue
         if one.is_slow:
             slow.append(one)
-            continue
-        fast.append(one)
-        sites.add(one.appliance.site_id)
-        if len(fast) >= limits.pathways and len(sites) >= wanted_sites:
-            break
-    return fast + slow
+        elif not is_in_use and not is_taken(level, sharing.draw, hash_key(name)):
+            shed.append(one)
+        else:
+            fast.append(one)
+            sites.add(one.appliance.site_id)
+            if len(fast) >= limits.pathways and len(sites) >= wanted_sites:
+                break
+    return _Pool(ranked=fast + shed + slow, seen=seen, is_drawn=is_drawn)
 
 
 def _still_able(
     compiled: CompiledSnapshot,
     approach: Approach,
     names: list[ApplianceId],
-    title: CompiledTitle,
-    limits: Limits,
+    title: Wanted,
     session: Session,
+    sharing: Sharing,
 ) -> Iterator[Candidate]:
     """Those of the named appliances that can serve the client."""
     for name in names:
         one = compiled.able.get(name)
-        if one is None or not title.files.issubset(one.holdings):
+        if one is None or title.number not in one.holdings:
             continue
-        place = approach.place_of.get(compiled.network.site_nos.get(one.site_id, -1))
+        place = approach.place_of.get(compiled.hearer_of.get(name, -1))
         if place is not None:
-            score = rendezvous_score(title.key, hash_key(name), one.capacity_bps)
-            yield _candidate(compiled, one, (*place, -score, name), approach, limits, session)
+            roster = compiled.roster(next(hearers for at, hearers in approach.steps if at == place))
+            order = [roster.members[at][0] for at in roster.order(title.slot)]
+            yield _candidate(compiled, one, (*place, order.index(name), name), approach, session, sharing)
 
 
 def _candidate(
@@ -213,27 +352,28 @@ def _candidate(
     one: SnapshotAppliance,
     order: tuple[int, int, int, float, str],
     approach: Approach,
-    limits: Limits,
     session: Session,
+    sharing: Sharing,
 ) -> Candidate:
     return Candidate(
         appliance=one,
-        fault=_soft_fault(one, limits),
+        fault=_soft_fault(one, sharing),
         is_slow=one.appliance_id in session.slow,
-        distance_km=approach.km_of.get(compiled.network.site_nos[one.site_id]),
-        score=-order[3],
+        distance_km=approach.km_of.get(compiled.hearer_of[one.appliance_id]),
         order=order,
     )
 
 
-def _may_be_chosen(one: Candidate, session: Session) -> bool:
-    is_in_use = one.fault is Exclusion.NO_ROOM and one.appliance.appliance_id == session.current
-    return one.fault is None or is_in_use
+def _may_be_chosen(one: Candidate, level: int, draw: int, *, is_in_use: bool) -> bool:
+    if one.fault is None:
+        return True
+    is_full = one.fault is Exclusion.NO_ROOM
+    return is_full and is_in_use and not is_moved(level, draw, hash_key(one.appliance.appliance_id))
 
 
-def _over_sites(ranked: list[Candidate], limits: Limits) -> list[Candidate]:
+def _over_sites(ranked: Sequence[Candidate], limits: Limits) -> list[Candidate]:
     """The first ones; where they are of too few sites, the best of further sites in place of the last ones."""
-    chosen = ranked[: limits.pathways]
+    chosen = list(ranked[: limits.pathways])
     wanted = min(limits.sites, limits.pathways)
     for one in ranked[limits.pathways :]:
         sites = [each.appliance.site_id for each in chosen]
@@ -246,24 +386,26 @@ def _over_sites(ranked: list[Candidate], limits: Limits) -> list[Candidate]:
     return chosen
 
 
-def _soft_fault(one: SnapshotAppliance, limits: Limits) -> Exclusion | None:
+def _soft_fault(one: SnapshotAppliance, sharing: Sharing) -> Exclusion | None:
     if one.admin_state is AdminState.DRAINING:
         return Exclusion.DRAINING
-    return Exclusion.NO_ROOM if one.tx_bps >= limits.room_ratio * one.capacity_bps else None
+    return Exclusion.NO_ROOM if sharing.levels.get(one.appliance_id, STEPS) <= 0 else None
 
 
 def _exclusion(
-    one: SnapshotAppliance, title: CompiledTitle, limits: Limits, *, is_routed: bool
+    one: SnapshotAppliance, title: CompiledTitle, sharing: Sharing, *, is_routed: bool
 ) -> tuple[Exclusion, str]:
     fault = order_fault(one)
     if fault is not None:
         return fault, one.health.detail or one.health.reason
     if not is_routed:
-        return Exclusion.NO_ROUTE, "its site has no prefix that covers the client"
-    if not title.files.issubset(one.holdings):
-        missing = len(title.files - one.holdings)
-        return Exclusion.TITLE_NOT_HELD, f"{missing} of {len(title.files)} files missing"
-    soft = _soft_fault(one, limits)
+        return Exclusion.NO_ROUTE, "it hears no route for the client"
+    if title.number not in one.holdings:
+        return Exclusion.TITLE_NOT_HELD, f"not all of the title's {len(title.title.files)} files are held"
+    soft = _soft_fault(one, sharing)
+    level, used = sharing.levels.get(one.appliance_id, STEPS), f"{use_ratio(one):.0%} of its capacity is in use"
     if soft is Exclusion.NO_ROOM:
-        return soft, f"sends {one.tx_bps / one.capacity_bps:.0%} of its capacity, limit {limits.room_ratio:.0%}"
+        return soft, used
+    if soft is None and not is_taken(level, sharing.draw, hash_key(one.appliance_id)):
+        return Exclusion.SHED, f"{used}; {1 - level / STEPS:.0%} of new sessions go elsewhere, this one too"
     return (soft, "new sessions go elsewhere") if soft else (Exclusion.OUTRANKED, "enough better ones were found")

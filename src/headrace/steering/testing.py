@@ -1,13 +1,15 @@
 """Builders of snapshots for tests and benchmarks: everything valid and healthy unless told otherwise."""
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 
-from headrace.base.ids import ApplianceId, FileNo, RenditionId, Sha256, SiteId, TitleId
+from headrace.base.ids import ApplianceId, RenditionId, Sha256, SiteId, TitleId
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import ByteRange, FileSuffix, PublishedFile, Rendition, Title, TrackKind
 from headrace.fleet.model import AdminState, Health, HealthReason, HealthState, Site
-from headrace.steering.model import SnapshotAppliance, SnapshotTitle, SteeringSnapshot
+from headrace.routes.model import Hearing, RouteColumns, parse_prefix
+from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
 
 HEALTHY = Health(state=HealthState.HEALTHY, reason=HealthReason.ALL_CHECKS_PASS, is_turned_up=True)
 
@@ -107,23 +109,37 @@ def make_snapshot(
     origin_url: str = "http://origin.example",
     control_id: str = "store-a",
 ) -> SteeringSnapshot:
-    """A snapshot; file numbers run through the titles in order, see `files_of`."""
-    rows, first = [], 1
-    for title in titles:
-        numbers = tuple(FileNo(number) for number in range(first, first + len(title.files)))
-        first += len(title.files)
-        rows.append(SnapshotTitle(title=title, file_nos=numbers))
+    """A snapshot; a title's number is its place in `titles`, from 1: see `numbers_of`."""
     return SteeringSnapshot(
         version=version,
         built_at_s=built_at_s,
         origin_url=origin_url,
         sites=tuple(sites),
         appliances=tuple(appliances),
-        titles=tuple(rows),
+        titles=tuple(titles),
         control_id=control_id,
     )
 
 
-def files_of(titles: Sequence[Title]) -> FileSet:
-    """The numbers of all files of `titles`, when these are the first titles of a snapshot."""
-    return FileSet(range(1, 1 + sum(len(title.files) for title in titles)))
+def numbers_of(titles: Sequence[Title]) -> FileSet:
+    """The numbers of `titles`, when these are the first titles of a snapshot."""
+    return FileSet(range(1, 1 + len(titles)))
+
+
+def make_hearing(appliances: Sequence[str], *routes: str) -> Hearing:
+    """Appliances that hear `routes`: "prefix", "prefix path-length" or "prefix path-length MED"."""
+    rows: dict[bytes, tuple[int, int]] = {}
+    for route in routes:
+        prefix, path_length, med, *_ = (*route.split(), "1", "0")
+        rows[parse_prefix(prefix)] = (int(path_length), int(med) if len(route.split()) == 3 else 0)
+    v4, v6 = (sorted(one for one in rows if len(one) == length) for length in (5, 17))
+    columns = RouteColumns(
+        prefixes_v4=b"".join(v4),
+        path_lengths_v4=array("H", [rows[one][0] for one in v4]),
+        meds_v4=array("I", [rows[one][1] for one in v4]),
+        prefixes_v6=b"".join(v6),
+        path_lengths_v6=array("H", [rows[one][0] for one in v6]),
+        meds_v6=array("I", [rows[one][1] for one in v6]),
+        digest=hashlib.sha256(repr(sorted(rows.items())).encode()).hexdigest(),
+    )
+    return Hearing(appliances=tuple(ApplianceId(name) for name in appliances), routes=columns)

@@ -1,31 +1,63 @@
-"""The compiled steering snapshot as one file: magic, SHA-256 of the rest, then sections of zlib-compressed JSON.
+"""The compiled steering snapshot as a file: a table of sections, each named by its SHA-256, and the sections.
 
 Control compiles it, steering nodes pull it and keep it on disk; a broken one is refused and the last good one stays.
-What changes every second (health, load) and what hardly ever changes (titles, prefixes, holdings) are different
-sections, so that a reader that is handed the parts of its last snapshot unpacks only what is new.
+A section lies in the file itself or, when it is large, beside it under its digest: what changes every second (health,
+load: a few bytes an appliance) goes over the wire without what hardly ever changes (routes, titles, holdings), and a
+reader that is handed the parts of its last snapshot reads only what is new.
+
+    magic, SHA-256 of the table, length of the table, table (JSON), bodies of the sections that lie inside
+
+Sections: head, live, appliances, holdings, sites, hearings, routes, index, titles. Routes and index are columns that
+are read in bulk; a title is one packed record that is read when it is asked for.
 """
 
 import hashlib
+import json
 import struct
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from headrace.base.ids import ApplianceId, FileNo, SiteId
+import numpy as np
+
+from headrace.base.ids import ApplianceId, SiteId
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogError, Title
 from headrace.fleet.model import AdminState, Health, Site
-from headrace.steering.model import SnapshotAppliance, SnapshotTitle, SteeringSnapshot
+from headrace.routes.model import Hearing, RouteColumns
+from headrace.steering.compile import compile_routes
+from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
+from headrace.steering.routes import RouteTable
 from headrace.wire.codec import decode, encode
+from headrace.wire.columns import pack_columns, unpack_columns
 from headrace.wire.errors import MalformedError
+from headrace.wire.titles import (
+    MAX_BODY_BYTES,
+    Body,
+    LazyTitles,
+    PackedTitles,
+    inflated,
+    pack_index,
+    pack_json,
+    pack_titles,
+    read_index,
+)
 
 T = TypeVar("T")
 
-MAGIC = b"HRSNAP02"
-MAX_BODY_BYTES = 512 * 1024 * 1024
-"""Of one section, unpacked."""
-_LENGTH = struct.Struct(">I")
+MAGIC = b"HRSNAP03"
+INSIDE_BYTES = 64 * 1024
+"""Larger sections lie beside the file, where there is a place for them."""
+MAX_TABLE_BYTES = 64 * 1024
+NAMES = ("head", "live", "appliances", "holdings", "sites", "hearings", "routes", "index", "titles")
+_LENGTH = struct.Struct("<I")
+_timeless_key = attrgetter(*(one.name for one in fields(Health) if one.name != "since_s"))
+_LIVE = np.dtype(
+    [("health", "<u4"), ("admin", "<u4"), ("held", "<u4"), ("since_s", "<f8"), ("tx_bps", "<f8"), ("busy", "<f8")]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +66,7 @@ class _Head:
     built_at_s: float
     origin_url: str
     control_id: str = ""
+    loads_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +74,7 @@ class _ApplianceRow:
     appliance_id: ApplianceId
     site_id: SiteId
     content_url: str
-    admin_state: AdminState
-    health: Health
     capacity_bps: int
-    tx_bps: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +83,10 @@ class _Appliances:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Holdings:
-    rows: tuple[str, ...]
-    """FileSet.encode() of each appliance, in the order of the appliances."""
+class _LiveWords:
+    healths: tuple[Health, ...]
+    """Distinct ones; without the time since when, which is a column."""
+    admins: tuple[AdminState, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,141 +95,342 @@ class _Sites:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TitleRow:
-    title: Title
-    file_nos: tuple[FileNo, ...]
+class _Hearings:
+    rows: tuple[tuple[ApplianceId, ...], ...]
+    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Titles:
-    rows: tuple[_TitleRow, ...]
+class Section:
+    """One section of a snapshot."""
+
+    name: str
+    digest: str
+    """SHA-256 of the body, hexadecimal."""
+    body: Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionRef:
+    """A section as the table names it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    is_inside: bool
+
+
+@dataclass(slots=True, eq=False)
+class PackMemory:
+    """What was packed for the last snapshot: sections whose source is the same are not packed again."""
+
+    sections: dict[str, tuple[object, Section]] = field(default_factory=dict)
+    titles: PackedTitles = field(default_factory=PackedTitles)
 
 
 @dataclass(slots=True, eq=False)
 class SnapshotParts:
-    """What was read from the sections of the last snapshot, by the SHA-256 of each section."""
+    """What was read from the sections of the last snapshot, by section and digest."""
 
-    by_digest: dict[bytes, Any] = field(default_factory=dict)
+    by_digest: dict[tuple[str, str], Any] = field(default_factory=dict)
+    live: "_Live | None" = None
 
 
-def pack_snapshot(snapshot: SteeringSnapshot) -> bytes:
-    """The file's bytes."""
-    appliances = tuple(
-        _ApplianceRow(
-            appliance_id=one.appliance_id,
-            site_id=one.site_id,
-            content_url=one.content_url,
-            admin_state=one.admin_state,
-            health=one.health,
-            capacity_bps=one.capacity_bps,
-            tx_bps=one.tx_bps,
-        )
-        for one in snapshot.appliances
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Live:
+    rows: "np.ndarray[tuple[int], np.dtype[np.void]]"
+    words: _LiveWords
+    static: tuple[_ApplianceRow, ...]
+    sets: tuple[FileSet, ...]
+    appliances: tuple[SnapshotAppliance, ...]
+
+
+def pack_snapshot(snapshot: SteeringSnapshot, memory: PackMemory | None = None) -> bytes:
+    """The file's bytes, with all sections inside."""
+    return write_table(pack_sections(snapshot, memory), is_inside=lambda _: True)
+
+
+def is_small(section: Section) -> bool:
+    """Whether a section lies inside a file that has a place for parts beside it."""
+    return len(section.body) <= INSIDE_BYTES
+
+
+def write_table(sections: Sequence[Section], *, is_inside: Callable[[Section], bool] = is_small) -> bytes:
+    """A file of sections; those that are not inside must be given to the reader by their digest."""
+    inside = [is_inside(one) for one in sections]
+    rows = [[one.name, one.digest, len(one.body), here] for one, here in zip(sections, inside, strict=True)]
+    table = json.dumps(rows, separators=(",", ":")).encode()
+    bodies = [one.body for one, here in zip(sections, inside, strict=True) if here]
+    return b"".join([MAGIC, hashlib.sha256(table).digest(), _LENGTH.pack(len(table)), table, *bodies])
+
+
+def read_table(data: Body) -> tuple[SectionRef, ...]:
+    """What a file consists of.
+
+    Raises:
+        MalformedError: not a snapshot of this format, damaged, or cut short.
+    """
+    return _read_table(data)[0]
+
+
+def read_sections(data: Body, find: Callable[[str], Body] | None = None) -> tuple[Section, ...]:
+    """All sections, each checked against its digest.
+
+    Args:
+        find: gives the body of a section that is not inside, by its digest.
+
+    Raises:
+        MalformedError: as in `read_table`; or a section is missing or damaged.
+    """
+    refs, at = _read_table(data)
+    view, found = memoryview(data), []
+    for ref in refs:
+        body: Body
+        if ref.is_inside:
+            body = view[at : at + ref.size_bytes]
+            at += ref.size_bytes
+        elif find is None:
+            raise MalformedError(f"steering snapshot: section {ref.name} is not in the file")
+        else:
+            body = find(ref.digest)
+        if hashlib.sha256(body).hexdigest() != ref.digest:
+            raise MalformedError(f"steering snapshot is damaged: the checksum of section {ref.name} does not fit")
+        found.append(Section(name=ref.name, digest=ref.digest, body=body))
+    if at != len(data):
+        raise MalformedError("steering snapshot is longer or shorter than it says")
+    return tuple(found)
+
+
+def pack_sections(snapshot: SteeringSnapshot, memory: PackMemory | None = None) -> tuple[Section, ...]:
+    """The sections of a snapshot, in the order of NAMES."""
+    memory = memory or PackMemory()
+    sets = {id(one.holdings): one.holdings for one in snapshot.appliances}
+    held = {key: number for number, key in enumerate(sets)}
+    statics = tuple((one.appliance_id, one.site_id, one.content_url, one.capacity_bps) for one in snapshot.appliances)
+    prefixes = tuple(site.prefixes for site in snapshot.sites)
+    members = tuple((one.appliances, one.routes.digest) for one in snapshot.hearings)
+    heard = tuple(one.routes.digest or id(one.routes) for one in snapshot.hearings)
+    titles = _titles_section(snapshot.titles, memory)
+    packers: tuple[tuple[str, object, Callable[[], bytes]], ...] = (
+        ("appliances", statics, lambda: pack_json(_Appliances(rows=tuple(map(_static_row, statics))))),
+        ("holdings", tuple(sets.values()), lambda: _pack_sets(sets.values())),
+        ("sites", snapshot.sites, lambda: pack_json(_Sites(rows=snapshot.sites))),
+        ("hearings", members, lambda: _pack_hearings(snapshot.hearings)),
+        ("routes", (prefixes, heard, id(snapshot.routes)), lambda: _pack_routes(snapshot)),
+        ("index", titles, lambda: pack_index(snapshot.titles, memory.titles.offsets)),
     )
-    head = _Head(
-        version=snapshot.version,
-        built_at_s=snapshot.built_at_s,
-        origin_url=snapshot.origin_url,
-        control_id=snapshot.control_id,
-    )
-    titles = tuple(_TitleRow(title=one.title, file_nos=one.file_nos) for one in snapshot.titles)
-    sections = (
-        head,
-        _Appliances(rows=appliances),
-        _Holdings(rows=tuple(one.holdings.encode() for one in snapshot.appliances)),
-        _Sites(rows=snapshot.sites),
-        _Titles(rows=titles),
-    )
-    packed = [zlib.compress(encode(section), 1) for section in sections]
-    rest = b"".join(_LENGTH.pack(len(section)) + section for section in packed)
-    return MAGIC + hashlib.sha256(rest).digest() + rest
+    fresh = [
+        _section("head", _pack_head(snapshot)),
+        _section("live", _pack_live(snapshot.appliances, held)),
+    ]
+    for name, source, pack in packers:
+        known = memory.sections.get(name)
+        if known is None or known[0] != source:
+            known = memory.sections[name] = (source, _section(name, pack()))
+        fresh.append(known[1])
+    return (*fresh, titles)
 
 
-def unpack_snapshot(data: bytes, parts: SnapshotParts | None = None) -> SteeringSnapshot:
+def unpack_snapshot(
+    data: Body, parts: SnapshotParts | None = None, *, find: Callable[[str], Body] | None = None
+) -> SteeringSnapshot:
     """Read a snapshot file.
 
     Args:
         parts: of the last snapshot; sections that did not change come from there, as the same objects. Renewed only
             when the whole snapshot could be read.
+        find: see `read_sections`.
 
     Raises:
         MalformedError: not a snapshot, cut short, changed on the way, or too large.
     """
-    head, appliances, holdings, sites, titles = _sections(data)
-    old, new = parts.by_digest if parts else {}, dict[bytes, Any]()
+    return snapshot_of(read_sections(data, find), parts)
 
-    def read(packed: bytes, parse: Callable[[bytes], T]) -> T:
-        digest = hashlib.sha256(packed).digest()
-        value = new[digest] = old[digest] if digest in old else parse(_inflated(packed))
+
+def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None) -> SteeringSnapshot:
+    """A snapshot from its sections; see `unpack_snapshot`."""
+    by_name = {one.name: one for one in sections}
+    if tuple(by_name) != NAMES:
+        raise MalformedError("steering snapshot has not the sections that it must have")
+    parts = parts if parts is not None else SnapshotParts()
+    new: dict[tuple[str, str], Any] = {}
+
+    def read(name: str, parse: Callable[[Body], T]) -> T:
+        key = (name, by_name[name].digest)
+        value = new[key] = parts.by_digest[key] if key in parts.by_digest else _guarded(name, by_name[name].body, parse)
         result: T = value
         return result
 
-    first = decode(_Head, _inflated(head))
-    sets = read(holdings, _read_holdings)
-    rows = decode(_Appliances, _inflated(appliances), max_bytes=MAX_BODY_BYTES).rows
-    if len(rows) != len(sets):
-        raise MalformedError(f"steering snapshot: {len(rows)} appliances but {len(sets)} holdings")
+    head = decode(_Head, inflated(by_name["head"].body))
+    live = _read_live(by_name["live"].body, read("appliances", _read_appliances), read("holdings", _read_sets), parts)
+    index, offsets = read("index", read_index)
+    titles = LazyTitles(offsets, by_name["titles"].body, by_name["titles"].digest)
+    key = ("lazy", by_name["index"].digest + by_name["titles"].digest)
     snapshot = SteeringSnapshot(
-        version=first.version,
-        built_at_s=first.built_at_s,
-        origin_url=first.origin_url,
-        sites=read(sites, lambda raw: decode(_Sites, raw, max_bytes=MAX_BODY_BYTES).rows),
-        appliances=tuple(_appliance(row, held) for row, held in zip(rows, sets, strict=True)),
-        titles=read(titles, _read_titles),
-        control_id=first.control_id,
+        version=head.version,
+        built_at_s=head.built_at_s,
+        loads_at_s=head.loads_at_s,
+        origin_url=head.origin_url,
+        sites=read("sites", lambda raw: decode(_Sites, inflated(raw), max_bytes=MAX_BODY_BYTES).rows),
+        appliances=live.appliances,
+        titles=new.setdefault(key, parts.by_digest.get(key, titles)),
+        index=index,
+        control_id=head.control_id,
+        hearings=read("hearings", _read_hearings),
+        routes=read("routes", lambda raw: RouteTable.from_columns(unpack_columns(raw))),
     )
-    if parts is not None:
-        parts.by_digest = new
+    _check_sources(snapshot)
+    parts.by_digest, parts.live = new, live
     return snapshot
 
 
-def _sections(data: bytes) -> list[bytes]:
-    if data[: len(MAGIC)] != MAGIC:
+def _check_sources(snapshot: SteeringSnapshot) -> None:
+    most = len(snapshot.sites) + len(snapshot.hearings)
+    if snapshot.routes is not None and max(snapshot.routes.set_sources, default=-1) >= most:
+        raise MalformedError("steering snapshot: routes name a source that there is not")
+
+
+def _guarded(name: str, body: Body, parse: Callable[[Body], T]) -> T:
+    try:
+        return parse(body)
+    except (CatalogError, ValueError, KeyError, struct.error) as error:
+        raise MalformedError(f"steering snapshot: section {name}: {error}") from None
+
+
+def _read_table(data: Body) -> tuple[tuple[SectionRef, ...], int]:
+    start = len(MAGIC) + 32 + _LENGTH.size
+    if bytes(data[: len(MAGIC)]) != MAGIC:
         raise MalformedError("not a steering snapshot of this format")
-    checksum, rest = data[len(MAGIC) : len(MAGIC) + 32], data[len(MAGIC) + 32 :]
-    if hashlib.sha256(rest).digest() != checksum:
+    if len(data) < start:
+        raise MalformedError("steering snapshot is cut short")
+    (length,) = _LENGTH.unpack_from(data, start - _LENGTH.size)
+    table = bytes(data[start : start + min(length, MAX_TABLE_BYTES)])
+    if hashlib.sha256(table).digest() != data[len(MAGIC) : len(MAGIC) + 32]:
         raise MalformedError("steering snapshot is damaged: its checksum does not fit")
-    found, at = [], 0
-    while at + _LENGTH.size <= len(rest):
-        (length,) = _LENGTH.unpack_from(rest, at)
-        found.append(rest[at + _LENGTH.size : at + _LENGTH.size + length])
-        at += _LENGTH.size + length
-    if at != len(rest) or len(found) != 5:
-        raise MalformedError("steering snapshot has not the sections that it must have")
-    return found
-
-
-def _inflated(packed: bytes) -> bytes:
-    inflater = zlib.decompressobj()
     try:
-        raw = inflater.decompress(packed, MAX_BODY_BYTES)
-    except zlib.error as error:
-        raise MalformedError(f"steering snapshot cannot be unpacked: {error}") from None
-    if not inflater.eof:
-        raise MalformedError(f"steering snapshot has a section that is cut short or over {MAX_BODY_BYTES} bytes")
-    return raw
+        refs = tuple(
+            SectionRef(name=str(name), digest=str(digest), size_bytes=int(size), is_inside=bool(here))
+            for name, digest, size, here in json.loads(table)
+        )
+    except (ValueError, TypeError) as error:
+        raise MalformedError(f"steering snapshot: the table of sections cannot be read: {error}") from None
+    return refs, start + length
 
 
-def _read_holdings(raw: bytes) -> tuple[FileSet, ...]:
-    try:
-        return tuple(FileSet.decode(text) for text in decode(_Holdings, raw, max_bytes=MAX_BODY_BYTES).rows)
-    except CatalogError as error:
-        raise MalformedError(f"steering snapshot: {error}") from None
+def _titles_section(titles: Sequence[Title], memory: PackMemory) -> Section:
+    known = memory.sections.get("titles")
+    if known is not None and known[0] is titles:
+        return known[1]
+    memory.titles = pack_titles(titles, memory.titles)
+    section = _section("titles", memory.titles.records)
+    memory.sections["titles"] = (titles, section)
+    return section
 
 
-def _read_titles(raw: bytes) -> tuple[SnapshotTitle, ...]:
-    rows = decode(_Titles, raw, max_bytes=MAX_BODY_BYTES).rows
-    return tuple(SnapshotTitle(title=row.title, file_nos=row.file_nos) for row in rows)
+def _section(name: str, body: Body) -> Section:
+    return Section(name=name, digest=hashlib.sha256(body).hexdigest(), body=body)
 
 
-def _appliance(row: _ApplianceRow, holdings: FileSet) -> SnapshotAppliance:
-    return SnapshotAppliance(
-        appliance_id=row.appliance_id,
-        site_id=row.site_id,
-        content_url=row.content_url,
-        admin_state=row.admin_state,
-        health=row.health,
-        capacity_bps=row.capacity_bps,
-        tx_bps=row.tx_bps,
-        holdings=holdings,
+def _pack_head(snapshot: SteeringSnapshot) -> bytes:
+    head = _Head(
+        version=snapshot.version,
+        built_at_s=snapshot.built_at_s,
+        origin_url=snapshot.origin_url,
+        control_id=snapshot.control_id,
+        loads_at_s=snapshot.loads_at_s,
     )
+    return pack_json(head)
+
+
+def _static_row(row: tuple[ApplianceId, SiteId, str, int]) -> _ApplianceRow:
+    return _ApplianceRow(appliance_id=row[0], site_id=row[1], content_url=row[2], capacity_bps=row[3])
+
+
+def _read_appliances(body: Body) -> tuple[_ApplianceRow, ...]:
+    return decode(_Appliances, inflated(body), max_bytes=MAX_BODY_BYTES).rows
+
+
+def _pack_live(appliances: Sequence[SnapshotAppliance], held: dict[int, int]) -> bytes:
+    healths: dict[tuple[object, ...], tuple[int, Health]] = {}
+    admins = tuple(AdminState)
+    rows = []
+    for one in appliances:
+        health = one.health
+        known = healths.setdefault(_timeless_key(health), (len(healths), health))
+        numbers = (known[0], admins.index(one.admin_state), held[id(one.holdings)])
+        rows.append((*numbers, health.since_s, one.tx_bps, one.busy_ratio))
+    words = _LiveWords(healths=tuple(replace(one, since_s=0.0) for _, one in healths.values()), admins=admins)
+    columns = {"rows": np.array(rows, dtype=_LIVE).tobytes(), "words": encode(words)}
+    return zlib.compress(pack_columns(columns), 1)
+
+
+def _read_live(body: Body, static: tuple[_ApplianceRow, ...], sets: tuple[FileSet, ...], parts: SnapshotParts) -> _Live:
+    columns = unpack_columns(inflated(body))
+    if set(columns) != {"rows", "words"} or len(columns["rows"]) != len(static) * _LIVE.itemsize:
+        raise MalformedError(f"steering snapshot: health and load are not those of {len(static)} appliances")
+    rows = np.frombuffer(columns["rows"], dtype=_LIVE)
+    words = decode(_LiveWords, bytes(columns["words"]))
+    for name, limit in (("health", len(words.healths)), ("admin", len(words.admins)), ("held", len(sets))):
+        if len(rows) and int(rows[name].max()) >= limit:
+            raise MalformedError(f"steering snapshot: column {name} points past {limit}")
+    last = parts.live
+    if last is not None and (last.static is not static or last.sets is not sets or last.words != words):
+        last = None
+    appliances: list[Any] = list(last.appliances) if last else [None] * len(static)
+    changed = np.flatnonzero(rows != last.rows).tolist() if last else range(len(static))
+    values = rows.tolist() if len(changed) == len(rows) else None
+    for number in changed:
+        row = values[number] if values else rows[number].item()
+        appliances[number] = _appliance(static[number], row, words, sets)
+    return _Live(rows=rows, words=words, static=static, sets=sets, appliances=tuple(appliances))
+
+
+def _appliance(
+    static: _ApplianceRow, row: tuple[int, int, int, float, float, float], words: _LiveWords, sets: tuple[FileSet, ...]
+) -> SnapshotAppliance:
+    health, admin, held, since_s, tx_bps, busy = row
+    return SnapshotAppliance(
+        appliance_id=static.appliance_id,
+        site_id=static.site_id,
+        content_url=static.content_url,
+        admin_state=words.admins[admin],
+        health=replace(words.healths[health], since_s=since_s),
+        capacity_bps=static.capacity_bps,
+        tx_bps=tx_bps,
+        holdings=sets[held],
+        busy_ratio=busy,
+    )
+
+
+def _pack_sets(sets: Iterable[FileSet]) -> bytes:
+    bodies = [one.to_bytes() for one in sets]
+    sizes = array("I", [len(one) for one in bodies])
+    return pack_columns({"sizes": sizes.tobytes(), "sets": b"".join(bodies)})
+
+
+def _read_sets(body: Body) -> tuple[FileSet, ...]:
+    columns = unpack_columns(body)
+    sizes, at, found = array("I"), 0, []
+    sizes.frombytes(columns["sizes"])
+    if sum(sizes) != len(columns["sets"]):
+        raise MalformedError("steering snapshot: holdings are cut short")
+    for size in sizes:
+        found.append(FileSet.from_bytes(bytes(columns["sets"][at : at + size])))
+        at += size
+    return tuple(found)
+
+
+def _pack_hearings(hearings: Sequence[Hearing]) -> bytes:
+    rows = tuple(one.appliances for one in hearings)
+    return pack_json(_Hearings(rows=rows, digests=tuple(one.routes.digest for one in hearings)))
+
+
+def _read_hearings(body: Body) -> tuple[Hearing, ...]:
+    read = decode(_Hearings, inflated(body), max_bytes=MAX_BODY_BYTES)
+    pairs = zip(read.rows, read.digests, strict=True)
+    return tuple(Hearing(appliances=names, routes=RouteColumns(digest=digest)) for names, digest in pairs)
+
+
+def _pack_routes(snapshot: SteeringSnapshot) -> bytes:
+    table = snapshot.routes if snapshot.routes is not None else compile_routes(snapshot.sites, snapshot.hearings)
+    return pack_columns({name: column.tobytes() for name, column in table.columns().items()})

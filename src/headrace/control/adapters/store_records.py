@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from headrace.control.adapters.database import Database, changed_rows, insert_if_absent, put_row, write_event
 from headrace.control.adapters.tables import counters, events, identity, leases, notes, snapshots
@@ -10,6 +10,8 @@ from headrace.control.model import Lease, NewEvent, StoredSnapshot, Versions
 from headrace.wire.operator import EventView
 
 _SNAPSHOT = "steering"
+_UNUSED_KEPT = 20
+"""A part that no snapshot names is kept for so many snapshots: steering nodes may still ask for it."""
 
 
 class SqlRecords:
@@ -88,7 +90,37 @@ class SqlRecords:
     def save_snapshot(self, new: StoredSnapshot, *, expected_version: int) -> bool:
         row = {"version": new.version, "etag": new.etag, "packed": new.packed}
         mine = (snapshots.c.name == _SNAPSHOT) & (snapshots.c.version == expected_version)
+        names = {_part_name(digest): body for digest, body in new.parts.items()}
         with self._database.writing() as connection:
             if expected_version == 0:
-                return insert_if_absent(connection, snapshots, {"name": _SNAPSHOT, **row})
-            return changed_rows(connection, update(snapshots).where(mine).values(**row)) == 1
+                is_saved = insert_if_absent(connection, snapshots, {"name": _SNAPSHOT, **row})
+            else:
+                is_saved = changed_rows(connection, update(snapshots).where(mine).values(**row)) == 1
+            if is_saved:
+                _save_parts(connection, names)
+            return is_saved
+
+    def snapshot_part(self, digest: str) -> bytes | None:
+        query = select(snapshots.c.packed).where(snapshots.c.name == _part_name(digest))
+        with self._database.reading() as connection:
+            body = connection.execute(query).scalar_one_or_none()
+        return None if body is None else bytes(body)
+
+
+def _part_name(digest: str) -> str:
+    return f"p/{digest[:30]}"
+
+
+def _save_parts(connection: Connection, names: Mapping[str, bytes]) -> None:
+    """Write the parts that are new; unused ones go after a while, as readers may still ask."""
+    old = connection.execute(select(snapshots.c.name, snapshots.c.version, snapshots.c.etag)).all()
+    known = {row.name: row for row in old if row.name != _SNAPSHOT}
+    for name, body in names.items():
+        if name not in known:
+            connection.execute(insert(snapshots).values(name=name, version=0, etag="", packed=body))
+    for name, row in known.items():
+        mine = snapshots.c.name == name
+        if name not in names and row.version >= _UNUSED_KEPT:
+            connection.execute(delete(snapshots).where(mine))
+        elif row.version != (unused := 0 if name in names else row.version + 1):
+            connection.execute(update(snapshots).where(mine).values(version=unused))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from headrace.control.api.guard import GuardedRoute, secret_of
@@ -76,6 +76,19 @@ def show_snapshot(parts: WithParts, if_none_match: Annotated[str | None, Header(
         raise not_found("snapshot")
     headers = {"etag": found.etag, "x-snapshot-version": str(found.version), **_NO_STORE}
     return Response(found.packed, media_type="application/octet-stream", headers=headers)
+
+
+@router.get(
+    "/v1/snapshot/parts/{digest}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "A large section of the snapshot."}},
+)
+def show_snapshot_part(parts: WithParts, digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
+    """A section that the snapshot names by its SHA-256; it never changes."""
+    body = parts.store.snapshot_part(digest)
+    if body is None:
+        raise not_found(f"part {digest} of a snapshot")
+    return Response(body, media_type="application/octet-stream", headers=_NO_STORE)
 
 
 @router.get("/healthz", response_class=Response)

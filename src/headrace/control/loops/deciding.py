@@ -18,15 +18,18 @@ from headrace.control.loops.maintaining import Maintainer
 from headrace.control.loops.planning import Planner
 from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings, LoopUrls
-from headrace.control.loops.snapshot import coarse_bps, compile_snapshot, content_tag, stored
+from headrace.control.loops.snapshot import Loads, SnapshotMaker, busy_ratio, coarse_bps, content_tag
 from headrace.control.loops.state import LoopState
 from headrace.control.ports import Store
 from headrace.fleet.mass_loss import ALONE
 from headrace.fleet.model import Health, HealthState
 from headrace.fleet.quorum import Probers
+from headrace.routes.model import Hearing
 
 _log = logging.getLogger(__name__)
 
+BUSY_STEPS = 20
+"""Other loads than the bit rate count in so many steps."""
 CLOCK_JUMP_S = 1.0
 """Wall time that moves this much otherwise than monotonic time was set by somebody."""
 
@@ -57,8 +60,10 @@ class Decider:
         self._planner = Planner(store, settings)
         self._desirer = Desirer(store, settings, urls)
         self._watch: _Watch | None = None
-        self._loads: dict[ApplianceId, float] = {}
-        self._loads_at_s = 0.0
+        self.hearings: tuple[Hearing, ...] = ()
+        """Routes that count, as the loop over routes last gave them."""
+        self._maker = SnapshotMaker()
+        self._loads = Loads(tx_bps={})
 
     def forget(self) -> None:
         """Another node decides, or nobody knows: begin anew when the lease comes back."""
@@ -125,30 +130,43 @@ class Decider:
     def _compile(self, fleet: FleetState, health: Mapping[ApplianceId, Health], now_s: float) -> None:
         """Save a new snapshot when its content would be another than that of the stored one."""
         loads = self._coarse_loads(fleet, now_s)
-        tag = content_tag(fleet, health, loads, self._urls.origin)
+        tag = content_tag(fleet, health, loads, self._urls.origin, hearings=self.hearings)
         version, stored_tag = self._store.snapshot_etag() or (0, "")
         self._state.snapshot_version = version
         if tag == stored_tag:
             return
-        snapshot = compile_snapshot(
-            fleet, health, loads, version=version + 1, built_at_s=now_s, origin_url=self._urls.origin
+        snapshot = self._maker.compile(
+            fleet,
+            health,
+            loads,
+            version=version + 1,
+            built_at_s=now_s,
+            origin_url=self._urls.origin,
+            hearings=self.hearings,
         )
-        new = stored(snapshot, tag)
+        new = self._maker.stored(snapshot, tag)
         if self._store.save_snapshot(new, expected_version=version):
             self._state.snapshot_version, self._state.snapshot_bytes = new.version, len(new.packed)
 
-    def _coarse_loads(self, fleet: FleetState, now_s: float) -> dict[ApplianceId, float]:
-        is_due = not 0 <= now_s - self._loads_at_s < self._settings.snapshot_load_interval_s
+    def _coarse_loads(self, fleet: FleetState, now_s: float) -> Loads:
+        last = self._loads
+        is_due = not 0 <= now_s - last.at_s < self._settings.snapshot_load_interval_s
         loads: dict[ApplianceId, float] = {}
+        busy: dict[ApplianceId, float] = {}
         for row in fleet.rows:
             name = row.appliance.appliance_id
-            before = self._loads.get(name)
+            before = last.tx_bps.get(name)
+            if name not in last.busy_ratio or is_due:
+                ratio = busy_ratio(row, most_connections=self._settings.most_connections)
+                busy[name] = round(ratio * BUSY_STEPS) / BUSY_STEPS
+            else:
+                busy[name] = last.busy_ratio[name]
             if before is None or is_due:
                 step = self._settings.snapshot_load_step_ratio
                 before = coarse_bps(row.report.report.load.tx_bps, before, row.appliance.capacity_bps, step_ratio=step)
             loads[name] = before
-        self._loads, self._loads_at_s = loads, now_s if is_due else self._loads_at_s
-        return loads
+        self._loads = Loads(tx_bps=loads, busy_ratio=busy, at_s=now_s if is_due else last.at_s)
+        return self._loads
 
     def _count(self, concluded: Concluded) -> None:
         counts = Counter(health.state for health in concluded.health.values())

@@ -52,6 +52,8 @@ class FleetSettings:
     """Load counts in steps of this share of capacity, so that it does not change the snapshot each turn."""
     snapshot_load_interval_s: float = 5.0
     """Load alone gives a new snapshot at most this often."""
+    most_connections: int = 0
+    """Connections at which an appliance counts as full; 0: they do not count."""
     work_s: float = 0.5
     """Bound for writing plans, and again for desired states, in one turn, so that health never waits for them."""
     events_kept: int = 100_000

@@ -5,11 +5,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrace.playback.adapters.history import PartFolder
 from headrace.playback.errors import SnapshotError
 from headrace.wire.files import write_atomic
 
 FILE_NAME = "snapshot.bin"
 LOCK_NAME = "pull.lock"
+PARTS_NAME = "parts"
+HISTORY_NAME = "history"
 
 Signature = tuple[int, int, int]
 """Inode, size and time of change: differs whenever the file was replaced."""
@@ -28,6 +31,7 @@ class SnapshotFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self.parts = PartFolder(folder / PARTS_NAME)
 
     def signature(self) -> Signature | None:
         """Which file lies there; None for none."""

@@ -15,7 +15,7 @@ def test_defaults_list_every_key() -> None:
 def test_required_keys_are_enough() -> None:
     config = make_config()
     assert config.listen.port == 8500
-    assert config.answers.limits.pathways == 4
+    assert config.rank_limits.pathways == 4
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from headrace.playback.testing import FakeReply, FakeScope, make_config
 from headrace.steering.approach import Location
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import SteeringSnapshot
-from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import HEALTHY, make_appliance, make_site, make_snapshot, make_title, numbers_of
 
 TITLES = [make_title("film"), make_title("other")]
-HELD = files_of(TITLES)
+HELD = numbers_of(TITLES)
 SITES = [make_site("near", "192.0.2.0/24"), make_site("wide", "0.0.0.0/0", "::/0")]
 FLEET = [make_appliance("a", "near", HELD), make_appliance("b", "near", HELD), make_appliance("c", "wide", HELD)]
 SNAPSHOT = make_snapshot(SITES, FLEET, TITLES, version=3)
@@ -39,12 +39,14 @@ class Node:
         self.clock = ManualClock(SNAPSHOT.built_at_s + 4)
         self.counters = Counters()
         self.bodies = Bodies(self.config.answers.most_kept_bytes)
+        self.ledger = self.config.new_ledger()
         self.service = PlaybackService(self.config, self.clock, self.counters, TallyFolder(tmp), token)
 
     def install(self, snapshot: SteeringSnapshot = SNAPSHOT, *, locate: object = None) -> "Node":
         last = self.service.answers
         compiled = compile_snapshot(snapshot, last.compiled if last else None)
-        self.service.install(Answers(compiled, self.config, locate, self.bodies, last))
+        self.ledger.report(compiled.appliances, loads_at_s=compiled.loads_at_s, now_s=self.clock.now_s())
+        self.service.install(Answers(compiled, self.config, locate, self.bodies, self.ledger, last))
         return self
 
     async def ask(self, path: str, query: str = "", **changes: object) -> FakeReply:
@@ -149,7 +151,7 @@ async def test_a_withdrawn_title_is_gone_for_sessions_and_unknown_to_others(node
 
 
 async def test_no_holder_means_the_origin_alone_and_nothing_at_all_503(node: Node) -> None:
-    empty = tuple(replace(one, holdings=files_of([])) for one in FLEET)
+    empty = tuple(replace(one, holdings=numbers_of([])) for one in FLEET)
     node.install(replace(SNAPSHOT, appliances=empty))
     assert order_of((await node.ask("/v1/titles/film/master.m3u8")).body) == ["_origin"]
     node.install(replace(SNAPSHOT, appliances=empty, origin_url=""))
@@ -351,7 +353,7 @@ CHANGES = st.sampled_from(
         {"admin_state": AdminState.DRAINING},
         {"admin_state": AdminState.DISABLED},
         {"health": replace(HEALTHY, state=HealthState.LOST)},
-        {"holdings": files_of([])},
+        {"holdings": numbers_of([])},
         {"content_url": "http://moved.example"},
         {"capacity_bps": 1_000_000_000},
         {},

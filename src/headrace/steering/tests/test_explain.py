@@ -8,21 +8,19 @@ from headrace.steering.approach import approaches
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.explain import explain
 from headrace.steering.rank import Limits, choose
-from headrace.steering.testing import files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title, numbers_of
 
 TITLE = make_title("film")
 
 
 def test_every_appliance_with_rank_or_reason() -> None:
-    fleet = [make_appliance(f"n{number}", "a", files_of([TITLE]), tx_bps=2e9) for number in range(4)]
+    fleet = [make_appliance(f"n{number}", "a", numbers_of([TITLE]), tx_bps=2e9) for number in range(4)]
     fleet[0] = replace(fleet[0], admin_state=AdminState.DRAINING)
     compiled = compile_snapshot(make_snapshot([make_site("a", "10.0.0.0/8")], fleet, [TITLE], version=7))
     address = ipaddress.ip_address("10.0.0.1").packed
     limits = Limits(pathways=2)
     film = compiled.library.titles["film"]
-    found = explain(
-        compiled, film, limits, client="10.0.0.1", address=address, location=None, now_s=compiled.built_at_s + 5
-    )
+    found = explain(compiled, film, limits, client="10.0.0.1", location=None, now_s=compiled.built_at_s + 5)
     assert sorted(row.appliance_id for row in found.appliances) == ["n0", "n1", "n2", "n3"]
     answer = choose(
         compiled,

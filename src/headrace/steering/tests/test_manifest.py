@@ -19,7 +19,7 @@ from headrace.steering.manifest import (
     write_manifest,
 )
 from headrace.steering.pathway import Pathway, pathway_of
-from headrace.steering.testing import files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title, numbers_of
 
 TITLE = make_title("film", subtitles=("fr",))
 URLS = {
@@ -32,7 +32,7 @@ URLS = {
 COMPILED = compile_snapshot(
     make_snapshot(
         [make_site("s", "10.0.0.0/8")],
-        [make_appliance(name, "s", files_of([TITLE]), content_url=url) for name, url in URLS.items()],
+        [make_appliance(name, "s", numbers_of([TITLE]), content_url=url) for name, url in URLS.items()],
         [TITLE],
     )
 )

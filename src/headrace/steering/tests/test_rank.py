@@ -16,10 +16,10 @@ from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rank import NEW_SESSION, Limits, Ranking, Session, rank
 from headrace.steering.rendezvous import hash_key, rendezvous_score
-from headrace.steering.testing import HEALTHY, files_of, make_appliance, make_site, make_snapshot, make_title
+from headrace.steering.testing import HEALTHY, make_appliance, make_site, make_snapshot, make_title, numbers_of
 
 TITLE = make_title("film")
-FILES = files_of([TITLE])
+HELD = numbers_of([TITLE])
 CLIENT = "10.1.2.3"
 LIMITS = Limits()
 
@@ -59,21 +59,21 @@ SITE = make_site("a", "10.0.0.0/8")
         ({"health": replace(HEALTHY, is_turned_up=False)}, Exclusion.NOT_TURNED_UP),
         ({"health": replace(HEALTHY, state=HealthState.UNHEALTHY)}, Exclusion.UNHEALTHY),
         ({"health": replace(HEALTHY, state=HealthState.LOST)}, Exclusion.LOST),
-        ({"holdings": FILES - FileSet([1])}, Exclusion.TITLE_NOT_HELD),
+        ({"holdings": FileSet()}, Exclusion.TITLE_NOT_HELD),
         ({"site_id": "elsewhere"}, Exclusion.NO_ROUTE),
         ({"tx_bps": 9_000_000_000.0}, Exclusion.NO_ROOM),
         ({"capacity_bps": 0}, Exclusion.NO_ROOM),
     ],
 )
 def test_reason_why_an_appliance_is_left_out(changes: dict, reason: Exclusion) -> None:
-    faulty = replace(make_appliance("bad", "a", FILES), **changes)
-    ranking = ranked([SITE, make_site("elsewhere", "192.0.2.0/24")], [make_appliance("good", "a", FILES), faulty])
+    faulty = replace(make_appliance("bad", "a", HELD), **changes)
+    ranking = ranked([SITE, make_site("elsewhere", "192.0.2.0/24")], [make_appliance("good", "a", HELD), faulty])
     assert names(ranking) == ["good"]
     assert reasons(ranking) == {"bad": reason}
 
 
 def test_an_appliance_of_an_unknown_site_has_no_route() -> None:
-    ranking = ranked([SITE], [make_appliance("stray", "gone", FILES)])
+    ranking = ranked([SITE], [make_appliance("stray", "gone", HELD)])
     assert reasons(ranking) == {"stray": Exclusion.NO_ROUTE}
 
 
@@ -86,7 +86,7 @@ def test_longer_prefix_before_kind_before_distance() -> None:
         make_site("embedded-near", "10.0.0.0/8", latitude_deg=48.5, longitude_deg=2.0),
         make_site("embedded-unknown", "10.0.0.0/8"),
     ]
-    appliances = [make_appliance(site.site_id, site.site_id, FILES) for site in sites]
+    appliances = [make_appliance(site.site_id, site.site_id, HELD) for site in sites]
     ranking = ranked(sites, appliances, location=paris, limits=Limits(pathways=5))
     assert names(ranking) == ["far-long", "embedded-near", "embedded-far", "embedded-unknown", "peer-near"]
     assert ranking.chosen[1].distance_km == pytest.approx(53, abs=3)
@@ -101,7 +101,7 @@ def test_haversine_between_known_cities() -> None:
 
 def test_last_resort_serves_clients_that_no_site_hears_and_whom_no_routed_site_can_serve() -> None:
     sites = [SITE, make_site("last", is_last_resort=True)]
-    appliances = [make_appliance("near", "a", FILES), make_appliance("far", "last", FILES)]
+    appliances = [make_appliance("near", "a", HELD), make_appliance("far", "last", HELD)]
     assert names(ranked(sites, appliances)) == ["near"]
     assert reasons(ranked(sites, appliances)) == {"far": Exclusion.NO_ROUTE}
     assert names(ranked(sites, appliances, client="203.0.113.1")) == ["far"]
@@ -113,13 +113,13 @@ def test_last_resort_serves_clients_that_no_site_hears_and_whom_no_routed_site_c
 
 
 def test_nobody_hears_the_client() -> None:
-    assert reasons(ranked([SITE], [make_appliance("x", "a", FILES)], client="203.0.113.1")) == {"x": Exclusion.NO_ROUTE}
+    assert reasons(ranked([SITE], [make_appliance("x", "a", HELD)], client="203.0.113.1")) == {"x": Exclusion.NO_ROUTE}
 
 
 def test_two_sites_where_there_are_two() -> None:
     sites = [make_site("a", "10.1.0.0/16"), make_site("b", "10.0.0.0/8")]
-    appliances = [make_appliance(f"a{number}", "a", FILES) for number in range(9)]
-    appliances.append(make_appliance("b0", "b", FILES))
+    appliances = [make_appliance(f"a{number}", "a", HELD) for number in range(9)]
+    appliances.append(make_appliance("b0", "b", HELD))
     ranking = ranked(sites, appliances, limits=Limits(pathways=3))
     assert len(names(ranking)) == 3
     assert names(ranking)[2] == "b0"
@@ -127,7 +127,7 @@ def test_two_sites_where_there_are_two() -> None:
 
 
 def test_a_draining_appliance_is_kept_last_for_a_session_that_has_it() -> None:
-    appliances = [make_appliance(name, "a", FILES) for name in ("x", "y", "z")]
+    appliances = [make_appliance(name, "a", HELD) for name in ("x", "y", "z")]
     draining = replace(appliances[0], admin_state=AdminState.DRAINING)
     fleet = [draining, *appliances[1:]]
     assert reasons(ranked([SITE], fleet)) == {"x": Exclusion.DRAINING}
@@ -138,8 +138,8 @@ def test_a_draining_appliance_is_kept_last_for_a_session_that_has_it() -> None:
 
 
 def test_a_full_appliance_keeps_the_session_that_uses_it_but_takes_no_new_one() -> None:
-    full = make_appliance("x", "a", FILES, tx_bps=9_500_000_000.0)
-    fleet = [full, make_appliance("y", "b", FILES)]
+    full = make_appliance("x", "a", HELD, tx_bps=9_500_000_000.0)
+    fleet = [full, make_appliance("y", "b", HELD)]
     sites = [make_site("a", "10.1.0.0/16"), make_site("b", "10.0.0.0/8")]
     assert names(ranked(sites, fleet)) == ["y"]
     using = Session(written=(ApplianceId("x"), ApplianceId("y")), current=ApplianceId("x"))
@@ -151,16 +151,16 @@ def test_a_full_appliance_keeps_the_session_that_uses_it_but_takes_no_new_one() 
 
 
 def test_a_pathway_that_was_slow_for_this_client_goes_last() -> None:
-    fleet = [make_appliance(name, "a", FILES) for name in ("x", "y", "z")]
+    fleet = [make_appliance(name, "a", HELD) for name in ("x", "y", "z")]
     first, *rest = names(ranked([SITE], fleet))
     slow = Session(written=(ApplianceId(first),), current=ApplianceId(first), slow=(ApplianceId(first),))
     assert names(ranked([SITE], fleet, session=slow)) == [*rest, first]
 
 
 def test_a_dead_appliance_leaves_a_session_that_has_it() -> None:
-    dead = make_appliance("x", "a", FILES, health=replace(HEALTHY, state=HealthState.LOST))
+    dead = make_appliance("x", "a", HELD, health=replace(HEALTHY, state=HealthState.LOST))
     session = Session(written=(ApplianceId("x"),), current=ApplianceId("x"))
-    ranking = ranked([SITE], [dead, make_appliance("y", "a", FILES)], session=session)
+    ranking = ranked([SITE], [dead, make_appliance("y", "a", HELD)], session=session)
     assert names(ranking) == ["y"]
     assert ranking.kept == ()
 
@@ -179,7 +179,7 @@ FLEETS = st.lists(
         st.sampled_from(AdminState),
         st.sampled_from([*HealthState, *[HealthState.HEALTHY] * 6]),
         st.sampled_from([True, True, True, False]),
-        st.sampled_from([FILES, FILES, FILES, FileSet([1]), FileSet()]),
+        st.sampled_from([HELD, HELD, HELD, FileSet([2]), FileSet()]),
         st.floats(0, 1.2),
         st.sampled_from([0, 1_000_000, 10_000_000_000]),
     ),
@@ -239,11 +239,11 @@ def check_ranking(
         assert appliance.health.state is HealthState.HEALTHY
         assert appliance.health.is_turned_up
         assert appliance.admin_state is not AdminState.DISABLED
-        assert FILES.issubset(appliance.holdings)
+        assert HELD.issubset(appliance.holdings)
         assert appliance.site_id in known
     for one in ranking.chosen:
         assert one.appliance.admin_state is AdminState.ENABLED
-        has_room = one.appliance.tx_bps < limits.room_ratio * one.appliance.capacity_bps
+        has_room = one.appliance.tx_bps < limits.load.room_ratio * one.appliance.capacity_bps
         assert has_room or one.appliance.appliance_id == session.current
     assert all(one.appliance.appliance_id in session.written for one in ranking.kept)
     assert len(ranking.chosen) <= limits.pathways
@@ -266,7 +266,7 @@ def test_the_order_of_the_snapshot_does_not_matter(sites: list, fleet: list) -> 
 @given(count=st.integers(2, 12), leaver=st.integers(0, 11), pathways=st.integers(1, 4))
 def test_leaving_moves_only_what_the_leaver_had(count: int, leaver: int, pathways: int) -> None:
     """Whoever ranked behind the leaver moves up by one; nobody else changes places."""
-    fleet = [make_appliance(f"n{number}", "a", FILES) for number in range(count)]
+    fleet = [make_appliance(f"n{number}", "a", HELD) for number in range(count)]
     limits = Limits(pathways=pathways)
     before = names(ranked([SITE], fleet, limits=limits))
     gone = f"n{leaver % count}"

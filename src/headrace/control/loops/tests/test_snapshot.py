@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from headrace.catalog.fileset import FileSet
 from headrace.control.loops.reading import Catalog, FleetState
-from headrace.control.loops.snapshot import coarse_bps, compile_snapshot, content_tag, stored
+from headrace.control.loops.snapshot import Loads, SnapshotMaker, busy_ratio, coarse_bps, content_tag
 from headrace.control.loops.testing import make_title
 from headrace.control.model import FleetRow, SetHead, StoredReport, StoredTitle, Versions
-from headrace.fleet.model import HealthState, Site
+from headrace.fleet.model import ApplianceReport, HealthState, LoadReport, Site
 from headrace.fleet.testing import make_appliance, make_track
+from headrace.steering.testing import make_hearing
 from headrace.wire.snapshot import unpack_snapshot
 
 ORIGIN = "http://origin.example"
@@ -39,16 +40,17 @@ STATE = FleetState(
     catalog=Catalog(titles=(TITLE,), files={}, published=HELD),
     is_held=False,
 )
-HEALTH, LOADS = {"a-1": ROW.health}, {"a-1": 0.0}
+HEALTH, LOADS = {"a-1": ROW.health}, Loads(tx_bps={"a-1": 0.0})
 
 
 def test_what_is_compiled_is_what_steering_reads():
-    snapshot = compile_snapshot(STATE, HEALTH, LOADS, version=7, built_at_s=5.0, origin_url=ORIGIN)
-    kept = stored(snapshot, '"tag"')
+    maker = SnapshotMaker()
+    snapshot = maker.compile(STATE, HEALTH, LOADS, version=7, built_at_s=5.0, origin_url=ORIGIN)
+    kept = maker.stored(snapshot, '"tag"')
     assert (kept.version, kept.etag) == (7, '"tag"')
     assert unpack_snapshot(kept.packed) == snapshot
-    assert snapshot.appliances[0].holdings == HELD
-    assert snapshot.titles[0].file_nos == (1, 2)
+    assert snapshot.appliances[0].holdings == FileSet([1])
+    assert snapshot.titles[0].title_id == "film"
     assert snapshot.control_id == "store-a"
 
 
@@ -75,7 +77,7 @@ def test_the_tag_changes_with_the_content(changed):
 def test_the_tag_changes_with_health_load_and_origin_and_with_nothing_else():
     tag = content_tag(STATE, HEALTH, LOADS, ORIGIN)
     assert content_tag(STATE, {"a-1": make_track(HealthState.LOST).health}, LOADS, ORIGIN) != tag
-    assert content_tag(STATE, HEALTH, {"a-1": 1.0}, ORIGIN) != tag
+    assert content_tag(STATE, HEALTH, Loads(tx_bps={"a-1": 1.0}), ORIGIN) != tag
     assert content_tag(STATE, HEALTH, LOADS, "") != tag
     other = row_with(report=StoredReport(sequence=9), health_version=9, plan=SetHead(version=9))
     assert content_tag(replace(other, versions=replace(STATE.versions, fleet=9)), HEALTH, LOADS, ORIGIN) == tag
@@ -95,3 +97,35 @@ def test_load_is_never_a_whole_step_off(loads):
     for tx_bps in loads:
         said = coarse_bps(tx_bps, said, 10**10, step_ratio=0.05)
         assert abs(said - tx_bps) <= 0.05 * 10**10
+
+
+@given(st.lists(st.sets(st.integers(1, 30), max_size=6), max_size=8), st.sets(st.integers(1, 40)))
+def test_titles_are_held_whole_or_not_at_all(files_of_titles, held):
+    titles = tuple(
+        StoredTitle(
+            title=make_title(f"t{no}"), version=1, published_at_s=1.0, size_bytes=2, file_nos=tuple(sorted(one))
+        )
+        for no, one in enumerate(files_of_titles)
+    )
+    state = replace(STATE, catalog=replace(STATE.catalog, titles=titles), holdings={"a-1": FileSet(held)})
+    snapshot = SnapshotMaker().compile(state, HEALTH, LOADS, version=1, built_at_s=1.0, origin_url="")
+    whole = [no for no, one in enumerate(files_of_titles, start=1) if one and one <= held]
+    assert list(snapshot.appliances[0].holdings) == whole
+
+
+def test_what_is_costly_is_made_once():
+    maker = SnapshotMaker()
+    one = maker.compile(STATE, HEALTH, LOADS, version=1, built_at_s=1.0, origin_url=ORIGIN)
+    two = maker.compile(STATE, HEALTH, Loads(tx_bps={"a-1": 5.0}), version=2, built_at_s=2.0, origin_url=ORIGIN)
+    assert one.routes is two.routes
+    assert one.titles is two.titles
+    heard = (make_hearing(["a-1"], "10.0.0.0/8 2"),)
+    three = maker.compile(STATE, HEALTH, LOADS, version=3, built_at_s=3.0, origin_url=ORIGIN, hearings=heard)
+    assert three.routes.coverage(bytes([10, 0, 0, 1])) == ((8, 2, 0, 1),)
+    assert content_tag(STATE, HEALTH, LOADS, ORIGIN, hearings=heard) != content_tag(STATE, HEALTH, LOADS, ORIGIN)
+
+
+def test_cpu_and_connections_make_an_appliance_busy():
+    report = replace(ROW.report, report=ApplianceReport(load=LoadReport(cpu_ratio=0.5, connections=900)))
+    assert busy_ratio(replace(ROW, report=report), most_connections=0) == 0.5
+    assert busy_ratio(replace(ROW, report=report), most_connections=1000) == 0.9
