@@ -20,6 +20,9 @@ _QUIET_S = 3.0
 """A first table that grew no more for so long is learned."""
 _QUIET_AGAIN_S = 30.0
 """The same when old routes are kept meanwhile: these may wait."""
+_PEER_ENDED = "the peer ended it"
+_WORDS = {"closing connection": "no connection: the peer refuses, does not answer, or has closed it"}
+"""What ExaBGP says, where it says too little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class Sessions:
         if isinstance(happened, Up):
             self._come_up(live, now_s)
         elif isinstance(happened, Notified):
-            live.detail = f"the peer ended it: {show_notification(happened)}"
+            live.detail = f"{_PEER_ENDED}: {show_notification(happened)}"
         elif isinstance(happened, Down):
             self._go_down(live, happened.reason, now_s)
         elif isinstance(happened, EndOfRib) and happened.family is live.peer.family:
@@ -211,7 +214,7 @@ class Sessions:
 
     def _go_down(self, live: _Live, reason: str, now_s: float) -> None:
         # The peer's own words, which came just before, say more than the speaker's.
-        detail = live.detail if live.detail.startswith("the peer ended it") else reason
+        detail = live.detail if live.detail.startswith(_PEER_ENDED) else _WORDS.get(reason, reason)
         if live.state is SessionState.ESTABLISHED:
             live.drops += 1
             live.is_learning = False

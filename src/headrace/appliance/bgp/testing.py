@@ -3,8 +3,8 @@
 import hashlib
 
 from headrace.appliance.testing_peers import Asked, Told
-from headrace.routes.chunks import number_of_chunk, split_chunks, unpack_chunk
-from headrace.routes.model import Heard, Prefix, Session, parse_prefix, show_prefix
+from headrace.routes.chunks import Chunk, number_of_chunk, split_chunks, unpack_chunk
+from headrace.routes.model import Attributes, Heard, Prefix, Session, parse_prefix, show_prefix
 from headrace.wire.codec import decode, encode
 from headrace.wire.operator import Problem
 from headrace.wire.routes import (
@@ -23,7 +23,8 @@ class FakeRouteControl:
     def __init__(self) -> None:
         self.requests: list[RoutesRequest] = []
         self.tables: dict[str, TableRequest] = {}
-        self.chunks: dict[str, bytes] = {}
+        self.chunks: dict[str, Chunk] = {}
+        self._known: dict[bytes, Attributes] = {}
         self.received_chunks = self.received_bytes = 0
         self.fault = ""
         """'', 'unknown' (an old control plane), 'error', or 'forgetful' (takes chunks and keeps none)."""
@@ -42,11 +43,12 @@ class FakeRouteControl:
             missing = tuple(ref.digest for ref in table.chunks if ref.digest not in self.chunks)
             return Told(body=encode(TableAnswer(unknown_chunks=missing)))
         for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):
-            number_of_chunk(unpack_chunk(chunk))
+            read = unpack_chunk(chunk, self._known)
+            number_of_chunk(read)
             self.received_chunks += 1
             self.received_bytes += len(chunk)
             if self.fault != "forgetful":
-                self.chunks[hashlib.sha256(chunk).hexdigest()] = chunk
+                self.chunks[hashlib.sha256(chunk).hexdigest()] = read
         return Told(status=204)
 
     def _take_sessions(self, request: RoutesRequest) -> Told:
@@ -77,12 +79,18 @@ class FakeRouteControl:
         """Whether it has these routes."""
         return self._routes(peer).keys() >= set(map(parse_prefix, prefixes))
 
+    def count(self, peer: str) -> int:
+        """How many routes it has."""
+        return sum(map(len, self._chunks(peer)))
+
     def _routes(self, peer: str) -> dict[Prefix, Heard]:
+        return {prefix: heard for chunk in self._chunks(peer) for prefix, heard in chunk.routes()}
+
+    def _chunks(self, peer: str) -> list[Chunk]:
         table = self.table(peer)
         if table is None or table.table_digest not in self._whole():
-            return {}
-        chunks = (unpack_chunk(self.chunks[ref.digest]) for ref in self.tables[table.table_digest].chunks)
-        return {prefix: heard for chunk in chunks for prefix, heard in chunk.routes()}
+            return []
+        return [self.chunks[ref.digest] for ref in self.tables[table.table_digest].chunks]
 
 
 def _problem(status: int) -> Told:
