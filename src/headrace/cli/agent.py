@@ -144,7 +144,12 @@ async def _serve(settings: AgentConfig) -> None:
             await _until_told_to_end(works, refused=agent.was_refused)
     if agent.refusal is not None or not settings.nginx.keep_on_exit:
         await web.stop()
-    if agent.refusal is not None or not settings.bgp.keep_s:
+    if (
+        agent.refusal is not None
+        or not settings.bgp.keep_s
+        or (settings.bgp.announce and not settings.nginx.keep_on_exit)
+    ):
+        # An address at which nobody answers any more must not stay announced.
         await speaker.stop()
     if agent.refusal is not None:
         raise agent.refusal

@@ -49,9 +49,13 @@ FOLDER_VARIABLE = "HEADRACE_BGP_FOLDER"
 SETTINGS = "settings.json"
 CONF = "exabgp.conf"
 LOG = "speaker.log"
+ALIVE = "alive"
+"""Its time is when the speaker lived last; sessions of a killed one are down since then."""
 _TICK_S = 0.5
 _PACK_INTERVAL_S = 1.0
-_SAVE_INTERVAL_S = 300.0
+_SAVED_BYTES_PER_S = 100_000
+"""On average: small tables are kept soon after a change, a full one every few minutes."""
+_LEAST_SAVE_INTERVAL_S = 5.0
 _TABLES_REMEMBERED = 3
 """Of each session: a table that was named to the control plane can be asked for while newer ones come."""
 _MOST_LOG_BYTES = 8 << 20
@@ -70,16 +74,12 @@ class Collector:
         self._changed = asyncio.Event()
         self._seen_version = 0
         self._flawed = 0
-        self._asked_s = self._saved_s = clock.monotonic_s()
+        self._asked_s = self._next_save_s = clock.monotonic_s()
         self._is_ending = False
 
     async def run(self) -> None:
         """Work until ExaBGP closes standard input."""
-        for kept, chunks in self._kept.read():
-            try:
-                self._sessions.restore(kept.session_id, chunks, saved_s=kept.saved_s)
-            except RouteError as error:
-                event(_log, "bgp_kept_table_broken", level=logging.WARNING, session=kept.session_id, error=error)
+        self._restore()
         await self._pack()
         with short_path(self._folder, SOCKET) as path:
             (self._folder / SOCKET).unlink(missing_ok=True)
@@ -96,6 +96,16 @@ class Collector:
         finally:
             server.close()
             self._save()
+
+    def _restore(self) -> None:
+        alive = self._folder / ALIVE
+        lived_s = alive.stat().st_mtime if alive.exists() else 0.0
+        for kept, chunks in self._kept.read():
+            try:
+                self._sessions.restore(kept.session_id, chunks, since_s=max(lived_s, kept.saved_s))
+            except RouteError as error:
+                event(_log, "bgp_kept_table_broken", level=logging.WARNING, session=kept.session_id, error=error)
+        alive.touch(mode=0o600)
 
     # ---- ExaBGP
 
@@ -147,7 +157,7 @@ class Collector:
     # ---- time
 
     async def _tick_for_ever(self) -> None:
-        packed_s = 0.0
+        packed_s = touched_s = 0.0
         while True:
             await self._clock.sleep(_TICK_S)
             self._carry_out(self._sessions.tick(now_s=self._clock.now_s()))
@@ -155,8 +165,12 @@ class Collector:
             if now_s - packed_s >= _PACK_INTERVAL_S:
                 await self._pack()
                 packed_s = self._clock.monotonic_s()
-            if now_s - self._saved_s >= _SAVE_INTERVAL_S:
-                self._save()
+            if now_s - touched_s >= _LEAST_SAVE_INTERVAL_S:
+                touched_s = now_s
+                with contextlib.suppress(OSError):
+                    os.utime(self._folder / ALIVE)
+            if now_s >= self._next_save_s:
+                await asyncio.to_thread(self._save)
                 self._bound_log()
             if now_s - self._asked_s > self._sessions.settings.keep_s + MOST_WAIT_S:
                 await self._end("no agent has asked for long")
@@ -181,11 +195,13 @@ class Collector:
             self._changed.set()
 
     def _save(self) -> None:
-        self._saved_s = self._clock.monotonic_s()
+        written_bytes = 0
         try:
-            self._kept.write(self._sessions.packed_tables(), now_s=self._clock.now_s())
+            written_bytes = self._kept.write(self._sessions.packed_tables(), now_s=self._clock.now_s())
         except OSError as error:
             event(_log, "bgp_tables_not_kept", level=logging.WARNING, error=error)
+        wait_s = max(_LEAST_SAVE_INTERVAL_S, written_bytes / _SAVED_BYTES_PER_S)
+        self._next_save_s = self._clock.monotonic_s() + wait_s
 
     def _bound_log(self) -> None:
         """The log file is opened for appending, by ExaBGP and us: emptied, it goes on from its start."""

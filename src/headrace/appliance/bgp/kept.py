@@ -37,12 +37,13 @@ class KeptTables:
         self._folder = folder
         self._written: dict[str, str] = {}
 
-    def write(self, tables: dict[str, PackedTable], *, now_s: float) -> None:
-        """Keep what has changed since the last call; sessions that are not named are forgotten.
+    def write(self, tables: dict[str, PackedTable], *, now_s: float) -> int:
+        """Keep what has changed since the last call, and give its bytes; sessions that are not named are forgotten.
 
         Raises:
             OSError: the disk does not take it.
         """
+        written_bytes = 0
         for session_id, packed in tables.items():
             if self._written.get(session_id) == packed.digest:
                 continue
@@ -50,9 +51,11 @@ class KeptTables:
             chunks = join_chunks(packed.chunks[packed.digests[number]] for number in sorted(packed.digests))
             write_atomic(self._path(session_id), encode(head) + b"\n" + chunks, mode=0o600)
             self._written[session_id] = packed.digest
+            written_bytes += len(chunks)
         for path in self._folder.glob("*.table"):
             if path not in {self._path(session_id) for session_id in tables}:
                 path.unlink(missing_ok=True)
+        return written_bytes
 
     def read(self) -> Iterator[tuple[KeptTable, tuple[bytes, ...]]]:
         """What is kept; files that are broken are logged and passed over."""

@@ -130,13 +130,7 @@ class Sessions:
         self.version += 1
         return [self._speak_to()]
 
-    def spoken_anew(self, now_s: float) -> None:
-        """The speaker was started: what was established is not."""
-        for live in self._live.values():
-            if live.state is SessionState.ESTABLISHED:
-                self._go_down(live, "the speaker was started again", now_s)
-
-    def restore(self, session_id: str, chunks: Iterable[bytes], *, saved_s: float) -> None:
+    def restore(self, session_id: str, chunks: Iterable[bytes], *, since_s: float) -> None:
         """Take the table that a session had when an earlier speaker ended, as one of a session that is down.
 
         Raises:
@@ -149,7 +143,7 @@ class Sessions:
         table.load(chunks)
         if len(table):
             live.table = table
-            live.move(SessionState.DOWN, "the speaker was started again", saved_s)
+            live.move(SessionState.DOWN, "the speaker was started again", since_s)
             self.version += 1
 
     # ---- what is
@@ -286,7 +280,7 @@ class Sessions:
 
     def _has_waited(self, live: _Live, now_s: float) -> bool:
         quiet_s = _QUIET_AGAIN_S if live.had_routes else _QUIET_S
-        is_quiet = bool(len(live.table)) and now_s - live.moved_s >= quiet_s
+        is_quiet = live.table.announced > 0 and now_s - live.moved_s >= quiet_s
         return is_quiet or now_s - live.since_s >= self.settings.learn_most_s
 
     def _has_learned(self, live: _Live) -> None:

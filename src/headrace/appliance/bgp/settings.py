@@ -71,11 +71,11 @@ def check_bgp(settings: BgpSettings, source: str) -> None:
             parse_prefix(prefix)
         except RouteError as error:
             raise _wrong(source, "announce", str(error)) from None
+    for number, peer in enumerate(settings.peers):
+        _check_peer(peer, source, f"peers.{number}")
     if settings.peers:
         _check_as(settings.local_as, source, "local_as")
         _check_router_id(settings, source)
-    for number, peer in enumerate(settings.peers):
-        _check_peer(peer, source, f"peers.{number}")
     addresses = [ipaddress.ip_address(peer.address) for peer in settings.peers]
     if len(set(addresses)) != len(addresses):
         raise _wrong(source, "peers", "names a peer's address twice; one session for each address")

@@ -10,7 +10,11 @@ import logging
 import os
 import pwd
 import signal
+import socket
+import struct
 import sys
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import headrace
@@ -26,7 +30,7 @@ from headrace.appliance.bgp.asking import (
     write_frame,
 )
 from headrace.appliance.bgp.collector import COMMAND, CONF, FOLDER_VARIABLE, LOG, SETTINGS
-from headrace.appliance.bgp.settings import BgpSettings
+from headrace.appliance.bgp.settings import BgpPeer, BgpSettings
 from headrace.appliance.bgp.speaker_conf import render_speaker_conf, speaker_environment
 from headrace.base.clock import Clock
 from headrace.base.logs import event
@@ -48,6 +52,8 @@ _RETRY_MOST_S = 30.0
 _STEADY_S = 60.0
 _PID = "speaker.pid"
 _MOST_CHUNKS_BYTES = 1 << 30
+_TCP_MD5SIG = 14
+_NO_MD5 = "this system's kernel has no TCP MD5 (CONFIG_TCP_MD5SIG): no session where md5_password is set"
 
 
 class BgpSpeaker:
@@ -55,12 +61,14 @@ class BgpSpeaker:
 
     def __init__(self, folder: Path, settings: BgpSettings, *, clock: Clock, rng: Rng) -> None:
         """`folder` is the speaker's own, made when there are peers."""
-        self._folder, self._settings, self._clock, self._rng = folder, settings, clock, rng
+        self._folder, self._clock, self._rng = folder, clock, rng
+        self._settings = _without_impossible(settings)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._looked: Looked | None = None
+        self._sessions: tuple[SessionTable, ...] | None = None if settings.peers else ()
         self._failures = 0
         self.restarts = 0
         """Times that it was started after a first time, since the agent started."""
@@ -70,9 +78,7 @@ class BgpSpeaker:
     @property
     def sessions(self) -> tuple[SessionTable, ...] | None:
         """All sessions with the names of their tables; None while nobody knows."""
-        if not self._settings.peers:
-            return ()
-        return self._looked.sessions if self._looked else None
+        return self._sessions
 
     @property
     def flawed(self) -> int:
@@ -144,12 +150,15 @@ class BgpSpeaker:
             self._take(looked)
 
     def _take(self, looked: Looked) -> None:
-        before = {each.session.session_id: each.session for each in self._looked.sessions} if self._looked else {}
-        for table in looked.sessions:
-            _say_change(before.get(table.session.session_id), table.session)
-        is_new = self._looked is None or self._looked.sessions != looked.sessions
         self._looked = looked
-        if is_new:
+        self._show(tuple(_with_reason(table) for table in looked.sessions))
+
+    def _show(self, sessions: tuple[SessionTable, ...]) -> None:
+        before = {each.session.session_id: each.session for each in self._sessions or ()}
+        for table in sessions:
+            _say_change(before.get(table.session.session_id), table.session)
+        if self._sessions != sessions:
+            self._sessions = sessions
             self.changed.set()
 
     async def _take_over_or_start(self) -> None:
@@ -171,8 +180,6 @@ class BgpSpeaker:
             return looked.build == headrace.__version__
         except (OSError, EOFError, TimeoutError, SpeakerError, MalformedError):
             return False
-        finally:
-            self._failures = 0 if self._writer else self._failures
 
     async def _start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +249,13 @@ class BgpSpeaker:
             _log, "bgp_speaker_lost", level=logging.ERROR, error=error or type(error).__name__,
             last_words=self._last_words(), failures_in_a_row=self._failures,
         )  # fmt: skip
+        detail = f"the speaker ended: {error or type(error).__name__}"[:600]
+        now_s = self._clock.now_s()
+        if self._sessions is None:
+            tables = tuple(_never_seen(peer, self._settings.local_as, detail, now_s) for peer in self._settings.peers)
+            self._show(tables)
+        else:
+            self._show(tuple(_lost(table, detail, now_s) for table in self._sessions))
 
     # ---- its socket
 
@@ -288,6 +302,57 @@ def _say_change(before: Session | None, now: Session) -> None:
         _log, "bgp_session", level=logging.WARNING if is_bad else logging.INFO, session=now.session_id,
         state=now.state, detail=now.detail, prefixes=now.prefixes, drops=now.drops,
     )  # fmt: skip
+
+
+def _with_reason(table: SessionTable) -> SessionTable:
+    """Why a session is disabled that its settings do not disable."""
+    session = table.session
+    if session.state is SessionState.DISABLED and not md5_is_possible():
+        return replace(table, session=replace(session, detail=session.detail or _NO_MD5))
+    return table
+
+
+def _lost(table: SessionTable, detail: str, now_s: float) -> SessionTable:
+    session = table.session
+    if session.state is not SessionState.ESTABLISHED:
+        return table
+    return replace(table, session=replace(session, state=SessionState.DOWN, since_s=now_s, detail=detail))
+
+
+def _never_seen(peer: BgpPeer, local_as: int, detail: str, now_s: float) -> SessionTable:
+    session = Session(
+        session_id=peer.session_id,
+        peer_address=peer.address,
+        peer_as=peer.peer_as,
+        local_as=local_as,
+        family=peer.family,
+        state=SessionState.CONNECTING if peer.enabled else SessionState.DISABLED,
+        since_s=now_s,
+        detail=detail,
+        most_prefixes=peer.most_prefixes,
+    )
+    return SessionTable(session=session, table_digest="")
+
+
+def _without_impossible(settings: BgpSettings) -> BgpSettings:
+    """Without sessions that this system cannot have: better none than one without the protection that was asked for."""
+    if md5_is_possible() or not any(peer.md5_password for peer in settings.peers):
+        return settings
+    event(_log, "bgp_md5_not_possible", level=logging.WARNING, error=_NO_MD5)
+    peers = tuple(replace(peer, enabled=peer.enabled and not peer.md5_password) for peer in settings.peers)
+    return replace(settings, peers=peers)
+
+
+@cache
+def md5_is_possible() -> bool:
+    """Whether this kernel signs TCP segments (RFC 2385)."""
+    address = struct.pack("HH4s120x", socket.AF_INET, 0, socket.inet_aton("192.0.2.1"))
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, address + struct.pack("2xH4x80s", 1, b"x"))
+        except OSError:
+            return False
+    return True
 
 
 def _find(folder: Path) -> int | None:
