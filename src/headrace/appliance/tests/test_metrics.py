@@ -2,7 +2,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.appliance.log_reader import Amount, Traffic
 from headrace.appliance.metrics import exposition
-from headrace.appliance.ports import AgentStatus
+from headrace.appliance.ports import AgentStatus, RouteReport
 from headrace.base.ids import ApplianceId
 from headrace.fleet.model import (
     ApplianceReport,
@@ -13,6 +13,7 @@ from headrace.fleet.model import (
     NginxReport,
     ReleaseReport,
 )
+from headrace.routes.model import AddressFamily, Session, SessionState
 from headrace.telemetry.access_log import Outcome
 
 STATUS = AgentStatus(
@@ -26,6 +27,25 @@ STATUS = AgentStatus(
         fill=FillReport(state=FillState.DISK_FULL, pending_files=4, pending_bytes=900, rate_bps=1e6),
         nginx=NginxReport(is_running=True, version="1.31.3", restarts=2, config_digest="abc"),
         release=ReleaseReport(headrace="0.1.0", nginx="1.31.3", kernel="6.12"),
+    ),
+    routes=RouteReport(
+        sessions=(
+            Session(
+                session_id="192.0.2.1/ipv4",
+                peer_address="192.0.2.1",
+                peer_as=64500,
+                local_as=64512,
+                family=AddressFamily.IPV4,
+                state=SessionState.DOWN,
+                since_s=1.8e9,
+                prefixes=900,
+                most_prefixes=1000,
+                drops=3,
+                updates=70,
+            ),
+        ),
+        flawed_messages=1,
+        sent_chunks=12,
     ),
     holdings_files=10,
     holdings_bytes=5000,
@@ -97,3 +117,16 @@ def test_every_metric_is_explained() -> None:
     families = list(text_string_to_metric_families(exposition(STATUS, TRAFFIC).decode()))
     assert all(family.documentation.endswith(".") for family in families)
     assert len({family.name for family in families}) == len(families)
+
+
+def test_sessions_and_their_tables() -> None:
+    families = {family.name: family for family in text_string_to_metric_families(exposition(STATUS, TRAFFIC).decode())}
+
+    def values(name: str) -> dict[tuple[str, ...], float]:
+        return {tuple(each.labels.values()): each.value for each in families[f"headrace_appliance_{name}"].samples}
+
+    assert values("bgp_session_state")["192.0.2.1/ipv4", "down"] == 1
+    assert sum(values("bgp_session_state").values()) == 1
+    assert values("bgp_prefixes") == {("192.0.2.1/ipv4",): 900}
+    assert (values("bgp_drops"), values("bgp_updates")) == ({("192.0.2.1/ipv4",): 3}, {("192.0.2.1/ipv4",): 70})
+    assert (values("route_sent_chunks"), values("bgp_flawed_messages")) == ({(): 12}, {(): 1})
