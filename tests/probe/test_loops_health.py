@@ -12,13 +12,13 @@ from headrace.base.ids import ApplianceId
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.control.adapters.store import open_store
-from headrace.control.loops.memory import is_drained
+from headrace.control.loops.memory import is_drained, turn_up_checks
 from headrace.control.loops.service import run_loops
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.state import LoopState
 from headrace.control.loops.testing import EVENT, ServedAppliance, enrol, hasty, make_title, publish
 from headrace.fleet.maintenance import MaintenanceWindow, WindowState
-from headrace.fleet.model import AdminState, HealthReason, HealthState
+from headrace.fleet.model import AdminState, CheckState, HealthReason, HealthState, TurnUpCheck
 from headrace.wire.snapshot import unpack_snapshot
 
 URLS = LoopUrls(origin="http://origin.example", redirect="http://steer.example")
@@ -241,6 +241,22 @@ async def test_plans_and_desired_states_follow_titles_and_room(tmp_path):
         network.store.withdraw_title("sequel", event=EVENT, now_s=time.time())
         await network.until(lambda: network.store.appliance("a-2").plan.version == 3, most_s=3)
         assert set(network.store.plan("a-2").files) == set(network.titles[0].file_nos)
+
+
+async def test_an_appliance_whose_bytes_are_not_those_of_its_files_never_gets_a_client(tmp_path):
+    async with running(tmp_path, settings=hasty()) as network:
+        await network.add("a-1")
+        network.appliances[0].spoils_bytes = True
+        await asyncio.sleep(3)
+        assert network.given_out() == set()
+        checks = {one.check: one for one in turn_up_checks(network.store.appliance("a-1").health_memory)}
+        assert checks[TurnUpCheck.REACHABLE].state is CheckState.PASSED
+        assert checks[TurnUpCheck.RANGE].state is CheckState.FAILED
+        assert "wrong SHA-256" in checks[TurnUpCheck.RANGE].detail
+        network.appliances[0].spoils_bytes = False
+        await network.until(lambda: network.given_out() == {"a-1"}, most_s=6)
+        checks = turn_up_checks(network.store.appliance("a-1").health_memory)
+        assert {one.state for one in checks} == {CheckState.PASSED}
 
 
 @pytest.mark.parametrize("holds", [False, True])

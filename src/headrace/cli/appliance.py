@@ -11,7 +11,7 @@ from headrace.base.ids import appliance_id, site_id
 from headrace.base.instants import show_instant
 from headrace.base.units import show_bps, show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
-from headrace.fleet.model import AdminState
+from headrace.fleet.model import AdminState, CheckState
 from headrace.wire.client import ControlClient
 from headrace.wire.codec import encode
 from headrace.wire.operator import ApplianceChange, ApplianceView, JoinToken, JoinTokenRequest
@@ -110,6 +110,7 @@ def _rows(view: ApplianceView) -> tuple[tuple[str, str], ...]:
         ("wanted", f"{view.appliance.admin_state}{', drained' if view.is_drained else ''}"),
         ("maintenance", _window(view)),
         ("health", f"{health.state}: {health.reason} {health.detail}".rstrip()),
+        ("turn-up", _turn_up(view)),
         ("traffic", f"{show_bps(report.load.tx_bps)}, {show_count(report.load.sessions, 'session')}"),
         ("holds", f"{view.holdings_count} of {show_count(view.plan_count, 'file')}, {show_bytes(view.holdings_bytes)}"),
         (
@@ -123,6 +124,14 @@ def _rows(view: ApplianceView) -> tuple[tuple[str, str], ...]:
         ),
         ("release", f"headrace {report.release.headrace}, Linux {report.release.kernel}"),
     )
+
+
+def _turn_up(view: ApplianceView) -> str:
+    passed = sum(one.state is CheckState.PASSED for one in view.turn_up)
+    open_ones = [
+        f"{one.check}: {one.state}, {one.detail}" for one in view.turn_up if one.state is not CheckState.PASSED
+    ]
+    return "\n".join((f"{passed} of {show_count(len(view.turn_up), 'check')} passed", *open_ones))
 
 
 def _window(view: ApplianceView) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from headrace.base.clock import Clock
 from headrace.control.in_force import row_in_force
-from headrace.control.loops.memory import is_drained
+from headrace.control.loops.memory import is_drained, turn_up_checks
 from headrace.control.model import CatalogTotals, FleetRow
 from headrace.control.ports import Store
 from headrace.fleet.maintenance import MaintenanceWindow, WindowState
@@ -17,12 +17,15 @@ FRESH_S = 0.4
 """However many ask, the view is put together at most this often."""
 
 
-def view_appliance(own: FleetRow, windows: Sequence[MaintenanceWindow] = ()) -> ApplianceView:
+def view_appliance(
+    own: FleetRow, windows: Sequence[MaintenanceWindow] = (), *, is_whole: bool = False
+) -> ApplianceView:
     """One appliance: wanted, reported, concluded.
 
     Args:
         own: with the operator's own admin state.
         windows: those that have not ended.
+        is_whole: with the turn-up checks also where they have passed.
     """
     row = row_in_force(own, windows)
     is_draining = row.appliance.admin_state is AdminState.DRAINING
@@ -37,6 +40,7 @@ def view_appliance(own: FleetRow, windows: Sequence[MaintenanceWindow] = ()) -> 
         plan_bytes=row.plan.total_bytes,
         is_drained=is_draining and is_drained(row.health_memory),
         own_state=own.appliance.admin_state,
+        turn_up=turn_up_checks(row.health_memory) if is_whole or not row.health.is_turned_up else (),
         window=_window_of(own, windows),
     )
 

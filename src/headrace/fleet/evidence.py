@@ -88,6 +88,22 @@ class ProbeSeen:
     failed_at_s: tuple[float, ...] = ()
     """When the failures in a row up to now came, oldest first, at most the last MAX_FAILURES_KEPT."""
     detail: str = ""
+    is_verified: bool = False
+    """A whole file came, and its SHA-256 was right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesSeen:
+    """What is known of the BGP sessions of one appliance."""
+
+    sessions: int
+    established: int
+    routes: int
+    """Routes that count, of all its sessions."""
+    missing: tuple[str, ...] = ()
+    """Address families that it has sessions for and hears no route of that counts."""
+    detail: str = ""
+    """Why some session is not established."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +126,8 @@ class Evidence:
     probers: int = 0
     """Control nodes that probe now and are trusted; 0 for as many as there are probes. A failure counts when more than
     half of them see it."""
+    routes: RoutesSeen | None = None
+    """None: it has no BGP session, so that its site's prefixes are what operators say."""
     has_quorum: bool = True
     """Enough control nodes are there to mark somebody down for what probes do not reach."""
 

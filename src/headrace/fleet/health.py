@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from headrace.fleet.evidence import Evidence, HealthRules, ProbeOutcome, ProbeVerdict, judge_probes
-from headrace.fleet.model import AdminState, Health, HealthReason, HealthState
+from headrace.fleet.model import (
+    AdminState,
+    CheckResult,
+    CheckState,
+    Health,
+    HealthReason,
+    HealthState,
+    TurnUpCheck,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,8 @@ class HealthTrack:
     """Its counter of requests, as last reported."""
     answered_moved_s: float | None = None
     """When that last changed, or was first looked at."""
+    checks: tuple[CheckResult, ...] = ()
+    """The turn-up checks, as they stood when it was last not turned up."""
 
 
 class Finding(Enum):
@@ -81,7 +91,10 @@ def conclude_health(
             (another control node's time, a suspended machine, a cut network) are not held against the appliance.
     """
     track = _with_counter(track, evidence, now_s=now_s, watching_since_s=watching_since_s)
-    found = examine(evidence, rules, track, now_s=now_s, watching_since_s=watching_since_s)
+    case = _case_of(evidence, rules, track, now_s=now_s, watching_since_s=watching_since_s)
+    found = _examine(case)
+    if not case.is_turned_up:
+        track = replace(track, checks=_turn_up_checks(case, track.checks))
     is_disabled = evidence.admin_state is AdminState.DISABLED
     is_good = found.finding is Finding.GOOD and not is_disabled
     good_since_s = (now_s if track.good_since_s is None else track.good_since_s) if is_good else None
@@ -92,15 +105,12 @@ def conclude_health(
     return _with_state(moved, found, rules, Health(state=state, reason=reason, detail=detail), now_s)
 
 
-def examine(
+def _case_of(
     evidence: Evidence, rules: HealthRules, track: HealthTrack, *, now_s: float, watching_since_s: float
-) -> Found:
-    """What the evidence says by itself: the first check that has something to say."""
-    if evidence.last_report_s is None:
-        return Found(finding=Finding.NEVER_HEARD, reason=HealthReason.NEVER_REPORTED, is_reporting=False)
-    is_reporting = now_s - evidence.last_report_s <= rules.silent_after_s
+) -> _Case:
+    is_reporting = evidence.last_report_s is not None and now_s - evidence.last_report_s <= rules.silent_after_s
     fresh_s = rules.probe_fresh_s if is_reporting else rules.silent_probe_fresh_s
-    case = _Case(
+    return _Case(
         evidence=evidence,
         rules=rules,
         now_s=now_s,
@@ -115,6 +125,12 @@ def examine(
         ),
         answered_moved_s=track.answered_moved_s,
     )
+
+
+def _examine(case: _Case) -> Found:
+    """What the evidence says by itself: the first check that has something to say."""
+    if case.evidence.last_report_s is None:
+        return Found(finding=Finding.NEVER_HEARD, reason=HealthReason.NEVER_REPORTED, is_reporting=False)
     for check in _CHECKS:
         found = check(case)
         if found is not None:
@@ -233,13 +249,83 @@ def _with_counter(track: HealthTrack, evidence: Evidence, *, now_s: float, watch
     )
 
 
+def _check_routes(case: _Case) -> Found | None:
+    """Only before the first client: who loses its routes later is not steered to by them, and needs no other state."""
+    routes = case.evidence.routes
+    if case.is_turned_up or routes is None or not routes.missing:
+        return None
+    detail = f"none for {' and '.join(routes.missing)}, {routes.established} of {routes.sessions} sessions established"
+    if routes.detail:
+        detail += f": {routes.detail}"
+    return Found(finding=Finding.BAD, reason=HealthReason.NO_ROUTES, detail=detail)
+
+
+def _check_range(case: _Case) -> Found | None:
+    if case.is_turned_up or any(
+        probe.is_verified and probe.outcome is ProbeOutcome.OK and case.now_s - probe.at_s <= case.rules.probe_fresh_s
+        for probe in case.evidence.probes
+    ):
+        return None
+    return Found(finding=Finding.UNSURE, reason=HealthReason.NOT_VERIFIED, detail="no whole file fetched lately")
+
+
+def _check_reachable(case: _Case) -> Found | None:
+    """The part of a failed probe that is about the road to it, not about what it serves."""
+    is_answered = case.probe.is_pass or (case.probe.is_fail and not case.probe.is_unreachable)
+    return None if is_answered else _check_probe(case)
+
+
+def _check_served(case: _Case) -> Found | None:
+    """The other part."""
+    is_answered = case.probe.is_pass or (case.probe.is_fail and not case.probe.is_unreachable)
+    if not is_answered:
+        return Found(finding=Finding.UNSURE, reason=HealthReason.NOT_PROBED, detail="not reached yet")
+    return _check_probe(case) or _check_range(case)
+
+
 _CHECKS: tuple[Callable[[_Case], Found | None], ...] = (
     _check_silence,
     _check_nginx,
     _check_disks,
+    _check_routes,
     _check_holdings,
     _check_probe,
+    _check_range,
 )
+
+_TURN_UP: dict[TurnUpCheck, Callable[[_Case], Found | None]] = {
+    TurnUpCheck.REPORTS: _check_silence,
+    TurnUpCheck.WEB_SERVER: _check_nginx,
+    TurnUpCheck.DISKS: _check_disks,
+    TurnUpCheck.ROUTES: _check_routes,
+    TurnUpCheck.CONTENT: _check_holdings,
+    TurnUpCheck.REACHABLE: _check_reachable,
+    TurnUpCheck.RANGE: _check_served,
+}
+
+
+def _turn_up_checks(case: _Case, before: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
+    """All checks, each by itself; one whose state is as before keeps its words, so that counts do not make it new."""
+    known = {one.check: one for one in before}
+    results = []
+    for check, ask in _TURN_UP.items():
+        result = _result(check, ask, case)
+        was = known.get(check)
+        results.append(was if was is not None and was.state is result.state else result)
+    return tuple(results)
+
+
+def _result(check: TurnUpCheck, ask: Callable[[_Case], Found | None], case: _Case) -> CheckResult:
+    if case.evidence.last_report_s is None:
+        return CheckResult(check=check, state=CheckState.WAITING, detail="never heard of")
+    found = ask(case)
+    if found is None:
+        return CheckResult(check=check, state=CheckState.PASSED)
+    # Silent, but serving: good enough to go on serving, not to begin.
+    is_waiting = found.finding in (Finding.UNSURE, Finding.GOOD)
+    detail = f"{found.reason}: {found.detail}" if found.detail else str(found.reason)
+    return CheckResult(check=check, state=CheckState.WAITING if is_waiting else CheckState.FAILED, detail=detail)
+
 
 _Next = tuple[HealthState, HealthReason, str]
 

@@ -82,6 +82,39 @@ class HealthReason(StrEnum):
     """All checks pass, but an operator keeps it out; its turn-up starts anew when it is enabled."""
 
 
+class TurnUpCheck(StrEnum):
+    """What must pass before the first client, in the order in which it is looked at."""
+
+    REPORTS = "reports"
+    WEB_SERVER = "web-server"
+    DISKS = "disks"
+    ROUTES = "routes"
+    """It hears routes on each family that it has BGP sessions for; passes where it has none."""
+    CONTENT = "content"
+    REACHABLE = "reachable"
+    """Most control nodes reach its content address."""
+    RANGE = "range"
+    """A whole held file was fetched as a range, and its SHA-256 is its name."""
+
+
+class CheckState(StrEnum):
+    """How one check stands. Missing data is never a pass."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WAITING = "waiting"
+    """Not known yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One turn-up check, as it stood when its state last changed."""
+
+    check: TurnUpCheck
+    state: CheckState
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Appliances that share a place and the same routes."""

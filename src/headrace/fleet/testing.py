@@ -30,7 +30,7 @@ def make_probe(
     """A probe result; failures in a row came one second apart."""
     is_ok = outcome is ProbeOutcome.OK
     failed_at_s = () if is_ok else tuple(at_s - back for back in range(failures - 1, -1, -1))
-    return ProbeSeen(vantage=vantage, at_s=at_s, outcome=outcome, failed_at_s=failed_at_s)
+    return ProbeSeen(vantage=vantage, at_s=at_s, outcome=outcome, failed_at_s=failed_at_s, is_verified=is_ok)
 
 
 def make_evidence(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from headrace.base.ids import ApplianceId, SiteId, TitleId
 from headrace.catalog.model import Title
 from headrace.fleet.maintenance import MaintenanceWindow
-from headrace.fleet.model import AdminState, Appliance, ApplianceReport, Health, Site
+from headrace.fleet.model import AdminState, Appliance, ApplianceReport, CheckResult, Health, Site
 
 
 class Role(StrEnum):
@@ -45,6 +45,8 @@ class ApplianceView:
     """Draining, and no session is left on it."""
     own_state: AdminState = AdminState.ENABLED
     """What an operator wants by himself; `appliance.admin_state` is in force, with what a maintenance window holds."""
+    turn_up: tuple[CheckResult, ...] = ()
+    """The checks before its first client; in the fleet's view only of those that have not passed them."""
     window: MaintenanceWindow | None = None
     """The maintenance window that holds it, else the next one that is planned for it."""
 

@@ -31,7 +31,7 @@ def list_appliances(parts: WithParts) -> tuple[ApplianceView, ...]:
 @router.get("/v1/appliances/{appliance_id}")
 def show_appliance(parts: WithParts, appliance_id: str) -> ApplianceView:
     """One appliance: wanted, reported, concluded."""
-    return view_appliance(_row(parts, appliance_id), open_windows(parts))
+    return view_appliance(_row(parts, appliance_id), open_windows(parts), is_whole=True)
 
 
 @router.get("/v1/appliances/{appliance_id}/holdings")

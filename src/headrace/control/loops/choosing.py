@@ -24,6 +24,8 @@ class ProbeTarget:
     reported_s: float | None
     held: FileSet
     """Published files that it reported as held; nothing can be probed without one."""
+    is_turned_up: bool = True
+    """Before that, a whole file is fetched and hashed in place of some bytes of one."""
 
 
 def choose_probes(

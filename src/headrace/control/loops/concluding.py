@@ -4,7 +4,7 @@ Decides nothing itself (`fleet.health`, `fleet.mass_loss`, `fleet.lifecycle` do)
 wins: the row is read again in the next turn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from headrace.base.ids import ApplianceId
@@ -13,12 +13,14 @@ from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings
 from headrace.control.model import FleetRow, HealthChange, NewEvent
 from headrace.control.ports import Store
-from headrace.fleet.evidence import Evidence, ProbeSeen
+from headrace.fleet.evidence import Evidence, ProbeSeen, RoutesSeen
 from headrace.fleet.health import HealthTrack
 from headrace.fleet.lifecycle import DrainState, conclude_drain
 from headrace.fleet.mass_loss import ALONE, conclude_fleet
 from headrace.fleet.model import Health, HealthReason, HealthState
 from headrace.fleet.quorum import Probers, Weighed
+from headrace.routes.model import AddressFamily, SessionState
+from headrace.routes.view import RoutesView
 
 ACTOR = "control:health"
 
@@ -147,7 +149,9 @@ class Concluder:
 
 def _has_changed(known: _Known) -> bool:
     after, before = known.memory, known.stored
-    return after.track.health != before.track.health or after.drain.state is not before.drain.state
+    if after.track.health != before.track.health or after.drain.state is not before.drain.state:
+        return True
+    return after.track.checks != before.track.checks
 
 
 def _change(name: ApplianceId, known: _Known) -> HealthChange:
@@ -178,7 +182,32 @@ def evidence_of(state: FleetState, row: FleetRow, probes: Probes) -> Evidence:
         planned_files=row.plan.count,
         held_of_plan=state.held_of_plan[name],
         probes=probes.get(name, ()),
+        routes=state.routes.get(name),
     )
+
+
+def routes_seen(view: RoutesView, names: Iterable[ApplianceId]) -> dict[ApplianceId, RoutesSeen]:
+    """What turn-up asks of the BGP sessions of these appliances; those without a session are left out."""
+    found = {}
+    for name in names:
+        heard = view.appliances.get(name)
+        sessions = [one.session for one in heard.sessions] if heard is not None else []
+        sessions = [one for one in sessions if one.state is not SessionState.DISABLED]
+        if heard is None or not sessions:
+            continue
+        counts = {
+            AddressFamily.IPV4: len(heard.routes.path_lengths_v4),
+            AddressFamily.IPV6: len(heard.routes.path_lengths_v6),
+        }
+        down = [one for one in sessions if one.state is not SessionState.ESTABLISHED]
+        found[name] = RoutesSeen(
+            sessions=len(sessions),
+            established=len(sessions) - len(down),
+            routes=sum(counts.values()),
+            missing=tuple(sorted({one.family.value for one in sessions if not counts[one.family]})),
+            detail="; ".join(f"{one.session_id} {one.state} {one.detail}".rstrip() for one in down[:2]),
+        )
+    return found
 
 
 def _event(name: ApplianceId, before: Memory, after: Memory) -> NewEvent | None:

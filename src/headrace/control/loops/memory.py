@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from headrace.fleet.health import HealthTrack
 from headrace.fleet.lifecycle import Drain, DrainState
-from headrace.fleet.model import Health
+from headrace.fleet.model import CheckResult, Health
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 
@@ -38,6 +38,11 @@ def _read(text: str) -> Memory:
         return decode(Memory, text) if text else Memory()
     except MalformedError:
         return Memory()
+
+
+def turn_up_checks(text: str) -> tuple[CheckResult, ...]:
+    """The turn-up checks of a stored memory, as they last stood before the appliance was turned up."""
+    return _read(text).track.checks
 
 
 def is_drained(text: str) -> bool:

@@ -17,7 +17,7 @@ from headrace.base.rng import Rng
 from headrace.base.tasks import Tasks, run_every
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogFile
-from headrace.control.loops.adapters.http_probe import ProbeAnswer, probe
+from headrace.control.loops.adapters.http_probe import VERIFIED_MOST_BYTES, ProbeAnswer, probe, verify
 from headrace.control.loops.choosing import ProbeTarget, choose_probes
 from headrace.control.loops.reading import EMPTY_CATALOG, Catalog, FleetState
 from headrace.control.loops.settings import ProbeSettings
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 """How often due probes are looked for."""
+_LOOKED_AT = 200
+"""Held files among which a small one is looked for."""
 
 
 @dataclass(slots=True)
@@ -83,11 +85,14 @@ class Prober:
 
     async def _probe(self, target: ProbeTarget) -> None:
         try:
-            file = self._pick(target.held)
+            file = self._pick(target.held) if target.is_turned_up else self._pick_small(target.held)
             if file is None:
                 return
-            first = self._rng.randrange(max(1, file.size_bytes - self._settings.range_bytes + 1))
-            answer = await probe(self._http, target.content_url, file, first, settings=self._settings)
+            if not target.is_turned_up and file.size_bytes <= VERIFIED_MOST_BYTES:
+                answer = await verify(self._http, target.content_url, file, settings=self._settings)
+            else:
+                first = self._rng.randrange(max(1, file.size_bytes - self._settings.range_bytes + 1))
+                answer = await probe(self._http, target.content_url, file, first, settings=self._settings)
             self._note(target.appliance_id, answer)
         finally:
             self._under_way.discard(target.appliance_id)
@@ -97,6 +102,13 @@ class Prober:
         page = held.page(self._rng.randrange(self._catalog.highest_no + 1), 1) or held.page(0, 1)
         return next((self._catalog.files[number] for number in page if number in self._catalog.files), None)
 
+    def _pick_small(self, held: FileSet) -> CatalogFile | None:
+        """The smallest of some held files: each title has playlists among its files, which are small."""
+        start = self._rng.randrange(self._catalog.highest_no + 1)
+        page = (*held.page(start, _LOOKED_AT), *held.page(0, _LOOKED_AT))
+        known = (self._catalog.files[number] for number in page if number in self._catalog.files)
+        return min(known, key=lambda file: file.size_bytes, default=None)
+
     def _note(self, appliance_id: ApplianceId, answer: ProbeAnswer) -> None:
         now_s = self._clock.now_s()
         before = self.results.get(appliance_id)
@@ -104,7 +116,12 @@ class Prober:
         failed = () if is_ok else (*(before.failed_at_s if before else ()), now_s)[-MAX_FAILURES_KEPT:]
         self.counts.by_outcome[answer.outcome] += 1
         self.results[appliance_id] = ProbeSeen(
-            vantage=self._vantage, at_s=now_s, outcome=answer.outcome, failed_at_s=failed, detail=answer.detail
+            vantage=self._vantage,
+            at_s=now_s,
+            outcome=answer.outcome,
+            failed_at_s=failed,
+            detail=answer.detail,
+            is_verified=answer.is_verified,
         )
         if before is None or before.outcome is not answer.outcome:
             event(_log, "probe_changed", appliance=appliance_id, outcome=answer.outcome, detail=answer.detail or "-")
@@ -127,6 +144,7 @@ def targets_of(state: FleetState) -> list[ProbeTarget]:
                 health_state=row.health.state,
                 reported_s=row.report.received_at_s,
                 held=probeable[digest],
+                is_turned_up=row.health.is_turned_up,
             )
         )
     return targets

@@ -13,6 +13,7 @@ from headrace.catalog.model import CatalogFile
 from headrace.control.in_force import rows_in_force
 from headrace.control.model import EMPTY_DIGEST, FleetRow, SetHead, StoredTitle, StoredWindow, Versions
 from headrace.control.ports import Store
+from headrace.fleet.evidence import RoutesSeen
 from headrace.fleet.model import AdminState, Site
 
 
@@ -41,6 +42,8 @@ class FleetState:
     is_held: bool
     windows: tuple[StoredWindow, ...] = ()
     """Maintenance windows that have not ended; `rows` have the admin states in force."""
+    routes: Mapping[ApplianceId, RoutesSeen] = field(default_factory=dict)
+    """Of those that have BGP sessions; filled in by the service, from what this node has read of them."""
     own_states: Mapping[ApplianceId, AdminState] = field(default_factory=dict)
     """The operator's own admin state of those that a window holds."""
 

@@ -7,6 +7,7 @@ stopped gives the lease up, so that another takes over at once.
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 
 from headrace.base.clock import Clock
 from headrace.base.logs import event
@@ -14,7 +15,7 @@ from headrace.base.rng import Rng
 from headrace.base.tasks import Tasks, run_every
 from headrace.control.errors import StoreAwayError, StoreError
 from headrace.control.loops.adapters.http_probe import open_probe_client
-from headrace.control.loops.concluding import Probes
+from headrace.control.loops.concluding import Probes, routes_seen
 from headrace.control.loops.deciding import Decider
 from headrace.control.loops.probing import Prober, read_notes, targets_of, write_note
 from headrace.control.loops.reading import FleetState, StoreReader
@@ -130,6 +131,8 @@ class _Turner:
             else:
                 if self.routing is not None:
                     self._decider.hearings = self.routing.current_hearings()
+                    new = (row.appliance.appliance_id for row in fleet.rows if not row.health.is_turned_up)
+                    fleet = replace(fleet, routes=routes_seen(self.routing.view(), new))
                 probes, probers = self._all_probes(now_s)
                 self._decider.turn(fleet, probes, probers)
                 self._tidy(now_s)

@@ -5,6 +5,7 @@ as the API writes them.
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -63,11 +64,17 @@ def hasty(factor: float = 0.25) -> FleetSettings:
     )
 
 
+def content_of(name: str, suffix: FileSuffix, size_bytes: int) -> bytes:
+    """The bytes of a file of a title."""
+    word = f"{name} {suffix} ".encode()
+    return (word * (size_bytes // len(word) + 1))[:size_bytes]
+
+
 def make_title(name: str, size_bytes: int = 4096) -> Title:
     """A title of one rendition: a CMAF file and a playlist."""
     files = tuple(
         PublishedFile(
-            sha256=Sha256((f"{abs(hash((name, suffix))):016x}" * 4)[:64]),
+            sha256=Sha256(hashlib.sha256(content_of(name, suffix, size_bytes)).hexdigest()),
             size_bytes=size_bytes,
             suffix=suffix,
             rendition_id=RenditionId("v0"),
@@ -101,12 +108,14 @@ class ServedAppliance:
     is_nginx_up: bool = True
     spoils_tag: bool = False
     """Serves another file's entity tag."""
+    spoils_bytes: bool = False
+    """Serves other bytes under the right entity tag."""
     disk_bytes: int = 10**9
     probes: int = 0
     port: int = 0
     held: FileSet = field(default_factory=FileSet)
     _server: asyncio.Server | None = None
-    _files: dict[bytes, PublishedFile] = field(default_factory=dict)
+    _files: dict[bytes, tuple[PublishedFile, bytes]] = field(default_factory=dict)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
     _sequence: int = 0
     _digest: str = FileSet().digest()
@@ -129,7 +138,12 @@ class ServedAppliance:
         """Hold the files of these titles; the next report says so."""
         self.held = FileSet(number for title in titles for number in title.file_nos)
         self._files = {
-            content_path(file.sha256, file.suffix).encode(): file for title in titles for file in title.title.files
+            content_path(file.sha256, file.suffix).encode(): (
+                file,
+                content_of(title.title.title_id, file.suffix, file.size_bytes),
+            )
+            for title in titles
+            for file in title.title.files
         }
 
     async def report(self) -> None:
@@ -142,7 +156,7 @@ class ServedAppliance:
 
     def _report_once(self, now_s: float) -> None:
         if self.held.digest() != self._digest:
-            size = sum(file.size_bytes for file in self._files.values())
+            size = sum(file.size_bytes for file, _ in self._files.values())
             head = SetHead(digest=self.held.digest(), count=len(self.held), total_bytes=size)
             new = StoredSet(head=head, files=self.held)
             self.store.save_holdings(self.appliance_id, new, expected_digest=self._digest)
@@ -179,17 +193,19 @@ class ServedAppliance:
             writer.close()
 
     def _response(self, request: bytes) -> bytes:
-        file = self._files.get(request.split(b" ", 2)[1])
+        found = self._files.get(request.split(b" ", 2)[1])
         asked = _RANGE.search(request)
-        if file is None or asked is None:
+        if found is None or asked is None:
             return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        file, content = found
         first, last = int(asked[1]), int(asked[2])
         tag = "0" * 64 if self.spoils_tag else file.sha256
         head = (
             f'HTTP/1.1 206 Partial Content\r\netag: "{tag}"\r\ncontent-length: {last - first + 1}\r\n'
             f"content-range: bytes {first}-{last}/{file.size_bytes}\r\nconnection: close\r\n\r\n"
         )
-        return head.encode() + b"x" * (last - first + 1)
+        body = content[first : last + 1]
+        return head.encode() + (b"x" * len(body) if self.spoils_bytes else body)
 
 
 def publish(store: Store, title: Title) -> StoredTitle:

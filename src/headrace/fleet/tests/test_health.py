@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.fleet.evidence import HealthRules, ProbeOutcome
+from headrace.fleet.evidence import HealthRules, ProbeOutcome, RoutesSeen
 from headrace.fleet.health import HealthTrack, conclude_health, recovery_s
-from headrace.fleet.model import AdminState, HealthReason, HealthState
+from headrace.fleet.model import AdminState, CheckState, HealthReason, HealthState, TurnUpCheck
 from headrace.fleet.testing import make_evidence, make_probe, make_report, make_track
 
 NOW = 1_000_000.0
@@ -239,3 +239,53 @@ def test_counters_that_stand_still_while_probes_are_served_are_frozen():
     assert run_counter([-1] * 20).reason is HealthReason.ALL_CHECKS_PASS  # an agent that does not tell
     assert run_counter([7] * 20, watching_since_s=NOW + 30).reason is HealthReason.ALL_CHECKS_PASS
     assert run_counter([7] * 20, outcome=GONE).reason is not HealthReason.COUNTERS_FROZEN
+
+
+def checks_of(evidence, now_s=NOW):
+    track = conclude(HealthTrack(), evidence, now_s=now_s)
+    return track.health, {one.check.value: one.state.value for one in track.checks}, track.checks
+
+
+def test_each_turn_up_check_has_its_own_state_and_reason():
+    health, states, _ = checks_of(make_evidence(reported_s=None))
+    assert set(states.values()) == {"waiting"}
+    assert health.state is HealthState.UNKNOWN
+    evidence = make_evidence(reported_s=NOW, held=1, planned=100, probes=probed(GONE, failures=3))
+    routes = RoutesSeen(sessions=2, established=1, routes=5, missing=("ipv6",), detail="192.0.2.1/ipv6 connecting")
+    health, states, results = checks_of(replace(evidence, routes=routes))
+    assert states == {
+        "reports": "passed",
+        "web-server": "passed",
+        "disks": "passed",
+        "routes": "failed",
+        "content": "failed",
+        "reachable": "failed",
+        "range": "waiting",
+    }
+    words = {one.check.value: one.detail for one in results}
+    assert words["routes"] == "no-routes: none for ipv6, 1 of 2 sessions established: 192.0.2.1/ipv6 connecting"
+    assert words["content"] == "filling: less than 10% of the plan"
+    assert words["reachable"] == "probe-failed: probe: unreachable"
+    assert health.reason is HealthReason.NO_ROUTES
+
+
+def test_no_client_before_a_whole_file_was_fetched_and_hashed():
+    track = HealthTrack()
+    for second in range(10):
+        probes = (replace(make_probe(NOW + second), is_verified=False),)
+        evidence = make_evidence(reported_s=NOW + second, probes=probes)
+        track = conclude(track, evidence, now_s=NOW + second)
+    assert (track.health.state, track.health.reason) == (HealthState.TURNING_UP, HealthReason.NOT_VERIFIED)
+    for second in range(10, 15):
+        evidence = make_evidence(reported_s=NOW + second, probes=(make_probe(NOW + second),))
+        track = conclude(track, evidence, now_s=NOW + second)
+    assert track.health.state is UP
+    assert {one.state for one in track.checks} == {CheckState.PASSED}
+    assert len(track.checks) == len(TurnUpCheck)
+
+
+def test_routes_are_asked_only_where_there_are_sessions_and_only_before_the_first_client():
+    routes = RoutesSeen(sessions=1, established=0, routes=0, missing=("ipv4",))
+    turned_up = replace(make_evidence(reported_s=NOW, probes=probed()), routes=routes)
+    assert conclude(make_track(), turned_up).health.state is UP
+    assert checks_of(make_evidence(reported_s=NOW, probes=probed()))[1]["routes"] == "passed"

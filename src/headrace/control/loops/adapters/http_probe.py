@@ -5,6 +5,7 @@ longer accepts. Never raises for what the appliance does; concludes nothing.
 """
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,12 @@ class ProbeAnswer:
 
     outcome: ProbeOutcome
     detail: str = ""
+    is_verified: bool = False
+    """A whole file came, and its SHA-256 was right."""
+
+
+VERIFIED_MOST_BYTES = 8 << 20
+"""Larger files are not fetched whole."""
 
 
 @asynccontextmanager
@@ -43,6 +50,18 @@ async def probe(
 ) -> ProbeAnswer:
     """Fetch `settings.range_bytes` of `file` from byte `first` on and check status, range, length and entity tag."""
     last = min(first + settings.range_bytes, file.size_bytes) - 1
+    return await _fetch(http, base_url, file, (first, last), settings)
+
+
+async def verify(http: httpx.AsyncClient, base_url: str, file: CatalogFile, *, settings: ProbeSettings) -> ProbeAnswer:
+    """Fetch all of `file` as one range, check what `probe` checks, and that the SHA-256 of what came is its name."""
+    return await _fetch(http, base_url, file, (0, file.size_bytes - 1), settings)
+
+
+async def _fetch(
+    http: httpx.AsyncClient, base_url: str, file: CatalogFile, span: tuple[int, int], settings: ProbeSettings
+) -> ProbeAnswer:
+    first, last = span
     url = base_url + content_path(file.sha256, file.suffix)
     try:
         async with asyncio.timeout(settings.timeout_s):
@@ -55,6 +74,26 @@ async def probe(
 
 
 async def _judge(response: httpx.Response, file: CatalogFile, first: int, last: int) -> ProbeAnswer:
+    fault = _fault_of_head(response, file, first, last)
+    if fault is not None:
+        return fault
+    received = 0
+    hashed = hashlib.sha256()
+    async for piece in response.aiter_raw():
+        received += len(piece)
+        hashed.update(piece)
+        if received > last - first + 1:
+            break
+    if received != last - first + 1:
+        return ProbeAnswer(outcome=ProbeOutcome.WRONG_BYTES, detail="wrong length")
+    if received < file.size_bytes:
+        return ProbeAnswer(outcome=ProbeOutcome.OK)
+    if hashed.hexdigest() != file.sha256:
+        return ProbeAnswer(outcome=ProbeOutcome.WRONG_BYTES, detail=f"wrong SHA-256 of {file.sha256[:12]}")
+    return ProbeAnswer(outcome=ProbeOutcome.OK, is_verified=True)
+
+
+def _fault_of_head(response: httpx.Response, file: CatalogFile, first: int, last: int) -> ProbeAnswer | None:
     status = response.status_code
     if status in (301, 302, 303, 307, 308, 404):
         return ProbeAnswer(outcome=ProbeOutcome.NOT_HELD, detail=f"{status} for {file.sha256[:12]}")
@@ -62,19 +101,11 @@ async def _judge(response: httpx.Response, file: CatalogFile, first: int, last: 
         return ProbeAnswer(outcome=ProbeOutcome.UNREADABLE, detail=f"{status} for {file.sha256[:12]}")
     if status != 206:
         return ProbeAnswer(outcome=ProbeOutcome.WRONG_STATUS, detail=f"{status}, not 206")
-    told = response.headers.get("content-range", "")
-    if told != f"bytes {first}-{last}/{file.size_bytes}":
+    if response.headers.get("content-range", "") != f"bytes {first}-{last}/{file.size_bytes}":
         return ProbeAnswer(outcome=ProbeOutcome.WRONG_BYTES, detail="wrong Content-Range")
     if response.headers.get("etag", "") != f'"{file.sha256}"':
         return ProbeAnswer(outcome=ProbeOutcome.WRONG_BYTES, detail="wrong ETag")
-    received = 0
-    async for piece in response.aiter_raw():
-        received += len(piece)
-        if received > last - first + 1:
-            break
-    if received != last - first + 1:
-        return ProbeAnswer(outcome=ProbeOutcome.WRONG_BYTES, detail="wrong length")
-    return ProbeAnswer(outcome=ProbeOutcome.OK)
+    return None
 
 
 def _why(error: Exception) -> str:

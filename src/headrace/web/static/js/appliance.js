@@ -117,8 +117,21 @@ function facts(view, store, parts) {
     ["Filled since start", `${showCount(report.fill.done_files)} files, ${showBytes(report.fill.done_bytes)}`],
     ["Web server", nginxWords(report.nginx)],
     ["Release", [releaseWords(report.release), report.release.kernel && `kernel ${report.release.kernel}`].filter(Boolean).join(", ")],
-    ["Turn-up checks", view.health.is_turned_up ? "passed" : "not passed yet"],
+    ["Turn-up checks", view.health.is_turned_up ? "passed" : turnUpWords(view.turn_up)],
+    ["Maintenance", windowWords(view.window)],
   ];
+}
+
+function turnUpWords(checks) {
+  const open = (checks ?? []).filter((one) => one.state !== "passed");
+  if (open.length === 0) return "not passed yet";
+  return `${checks.length - open.length} of ${checks.length} passed; ${open.map((one) => `${one.check} ${one.state} (${one.detail})`).join("; ")}`;
+}
+
+function windowWords(window) {
+  if (!window) return "none planned";
+  const times = `${showInstant(window.starts_s)} to ${showInstant(window.ends_s)}`;
+  return [`${window.window_id} ${window.state}, ${times}`, window.reason, window.detail].filter(Boolean).join(": ");
 }
 
 function nginxWords(nginx) {
