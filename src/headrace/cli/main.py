@@ -21,6 +21,7 @@ COMMANDS = (
     "site",
     "appliance",
     "maintenance",
+    "routes",
     "token",
     "status",
     "log",

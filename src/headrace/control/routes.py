@@ -20,6 +20,7 @@ from headrace.routes.damping import DampingRules
 from headrace.routes.effective import ChunkPlace
 from headrace.routes.hygiene import HygieneRules
 from headrace.routes.model import RouteError, Session, SessionState
+from headrace.routes.reports import LeakRules, check_scopes
 from headrace.routes.retention import NO_TABLE, RetentionRules, TableRef, Told, hear
 from headrace.routes.rpki import RpkiRules
 from headrace.wire.routes import RoutesRequest, TableRequest
@@ -55,6 +56,7 @@ class RouteSettings:
     rpki: RpkiRules = field(default_factory=RpkiRules)
     retention: RetentionRules = field(default_factory=RetentionRules)
     damping: DampingRules = field(default_factory=DampingRules)
+    leaks: LeakRules = field(default_factory=LeakRules)
 
 
 def check_settings(settings: RouteSettings, *, source: str) -> None:
@@ -74,6 +76,10 @@ def check_settings(settings: RouteSettings, *, source: str) -> None:
             f"{source}: table [routes.damping]: reuse_at, suppress_at and the most that longest_s allows "
             f"({damping.most:.0f}) must be above 0 and in this order"
         )
+    try:
+        check_scopes(settings.leaks)
+    except RouteError as error:
+        raise ConfigError(f"{source}: key 'routes.leaks.scopes': {error}") from None
     positive = (settings.turn_interval_s, settings.report_interval_s, damping.half_life_s, settings.history_step_s)
     if min(positive) <= 0:
         raise ConfigError(f"{source}: the intervals of table [routes] must be above 0")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.routes.chunks import MOST_CHUNK_BYTES, prefix_bytes
-from headrace.routes.model import AddressFamily, Prefix, RouteError
+from headrace.routes.chunks import MOST_CHUNK_BYTES, prefix_bytes, unpack_attributes
+from headrace.routes.model import AddressFamily, Attributes, Prefix, RouteError
 
 U64 = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
@@ -23,6 +23,7 @@ _MAGIC = b"HRC1"
 _HEAD = struct.Struct("<BIII")
 _FRONT = struct.Struct("<BBIB")
 _FRONT_BYTES = _FRONT.size
+_U32 = struct.Struct("<I")
 _NONE: U64 = np.empty(0, dtype=np.uint64)
 _ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
@@ -204,6 +205,28 @@ def count_routes(packed: Iterable[bytes]) -> tuple[int, ...]:
     """How many routes each chunk has; reads all of each, raises as `read_columns` does."""
     nobody = Listener(local_as=0)
     return tuple(len(read_columns(one, nobody)) for one in packed)
+
+
+def find_attributes(packed: bytes, prefixes: Iterable[Prefix]) -> dict[Prefix, Attributes]:
+    """All that a chunk says of a few of its routes; those that it does not have are left out.
+
+    Raises:
+        RouteError: as `read_columns`; only what is needed is checked.
+    """
+    payload = _inflated(packed)
+    code, rows, count, _ = _HEAD.unpack_from(payload)
+    width = 5 if code == 4 else 17
+    start = _HEAD.size + rows * width
+    sizes = np.frombuffer(payload, dtype="<u4", count=count, offset=start + 8 * rows)
+    ends = start + 8 * rows + 4 * count + np.cumsum(sizes, dtype=np.int64)
+    known = {payload[at : at + width]: row for row, at in enumerate(range(_HEAD.size, start, width))}
+    found: dict[Prefix, Attributes] = {}
+    for prefix in prefixes:
+        row = known.get(prefix)
+        if row is not None:
+            place = _U32.unpack_from(payload, start + 4 * row)[0]
+            found[prefix] = unpack_attributes(payload[int(ends[place]) - int(sizes[place]) : int(ends[place])])
+    return found
 
 
 def _inflated(packed: bytes) -> bytes:

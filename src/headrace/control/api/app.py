@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import __version__
-from headrace.control.api import agents, appliances, maintenance, routes, sites, titles, tokens, watching
+from headrace.control.api import agents, appliances, maintenance, route_reports, routes, sites, titles, tokens, watching
 from headrace.control.api.limits import BodyLimit
 from headrace.control.api.openapi import describe
 from headrace.control.api.parts import Parts
@@ -24,6 +24,7 @@ _ROUTERS = (
     appliances.router,
     maintenance.router,
     routes.router,
+    route_reports.router,
     titles.router,
     tokens.router,
 )
