@@ -100,8 +100,10 @@ async def test_frr_connects_to_us_and_a_peer_that_says_why_it_ends_is_heard(tmp_
         await appliance.until(lambda: appliance.state(FRR) is SessionState.DOWN, "the end")
         assert "administrative shutdown" in control.session(FRR).detail
         assert control.has(FRR, A, C)
-        await frr.tell(f"no neighbor {OURS} shutdown")
+        await frr.tell(f"no network {A}", f"no neighbor {OURS} shutdown")
         await appliance.until(lambda: appliance.state(FRR) is SessionState.ESTABLISHED, "the next session")
+        await appliance.until(lambda: not control.has(FRR, A), "FRR says when it has said all", 10)
+        assert control.has(FRR, C)
 
 
 async def test_a_killed_agent_and_a_killed_speaker_lose_nothing(tmp_path: Path):

@@ -190,7 +190,7 @@ class BgpSpeaker:
         user = pwd.getpwuid(os.geteuid()).pw_name
         with (self._folder / LOG).open("ab") as log:
             self._child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "exabgp", "server", str(self._folder / CONF)),
+                *(sys.executable, "-m", "headrace.appliance.bgp.exabgp_program", "server", str(self._folder / CONF)),
                 cwd=self._folder,
                 env={**os.environ, **speaker_environment(user), FOLDER_VARIABLE: str(self._folder)},
                 stdin=asyncio.subprocess.DEVNULL,
