@@ -56,6 +56,16 @@ def cover(prefixes: tuple[str, ...]) -> Coverage:
     return Coverage(v4=_merged(v4), v6=_merged(v6))
 
 
+def join(coverages: Iterable[Coverage]) -> Coverage:
+    """What any of them hears."""
+    known = list(coverages)
+    if len(known) == 1:
+        return known[0]
+    return Coverage(
+        v4=_merged(span for one in known for span in one.v4), v6=_merged(span for one in known for span in one.v6)
+    )
+
+
 def region_of(
     site_id: SiteId, sites: Sequence[Site], coverage: Callable[[Site], Coverage] = static_coverage
 ) -> Region | None:

@@ -20,6 +20,7 @@ def leaving_now(parts: Parts) -> Leaving:
         sites=parts.store.sites(),
         copying=parts.holders,
         budget=parts.config.fleet.budget,
+        hearings=parts.routing.current_hearings(),
     )
 
 

@@ -65,6 +65,7 @@ class Maintainer:
             copying=_StateCopies(state=state),
             budget=self._settings.budget,
             health=health,
+            hearings=state.hearings,
         )
         return leaving.judge(names)
 

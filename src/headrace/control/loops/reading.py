@@ -15,6 +15,7 @@ from headrace.control.model import EMPTY_DIGEST, FleetRow, SetHead, StoredTitle,
 from headrace.control.ports import Store
 from headrace.fleet.evidence import RoutesSeen
 from headrace.fleet.model import AdminState, Site
+from headrace.routes.model import Hearing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class FleetState:
     """Maintenance windows that have not ended; `rows` have the admin states in force."""
     routes: Mapping[ApplianceId, RoutesSeen] = field(default_factory=dict)
     """Of those that have BGP sessions; filled in by the service, from what this node has read of them."""
+    hearings: tuple[Hearing, ...] = ()
+    """Live routes that count, likewise."""
     own_states: Mapping[ApplianceId, AdminState] = field(default_factory=dict)
     """The operator's own admin state of those that a window holds."""
 

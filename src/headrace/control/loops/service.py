@@ -130,9 +130,9 @@ class _Turner:
                 self._store.put_note(NOTES + self._node, write_note(dict(self._prober.results)), now_s=now_s)
             else:
                 if self.routing is not None:
-                    self._decider.hearings = self.routing.current_hearings()
+                    hearings = self._decider.hearings = self.routing.current_hearings()
                     new = (row.appliance.appliance_id for row in fleet.rows if not row.health.is_turned_up)
-                    fleet = replace(fleet, routes=routes_seen(self.routing.view(), new))
+                    fleet = replace(fleet, routes=routes_seen(self.routing.view(), new), hearings=hearings)
                 probes, probers = self._all_probes(now_s)
                 self._decider.turn(fleet, probes, probers)
                 self._tidy(now_s)
