@@ -66,11 +66,6 @@ class Table:
         return self._count if self._seen is None else len(self._seen)
 
     @property
-    def is_learning_again(self) -> bool:
-        """Between `begin_again` and `end_again`."""
-        return self._seen is not None
-
-    @property
     def changed_chunks(self) -> int:
         """How many must be packed before the table can be named."""
         return len(self._changed)
@@ -136,7 +131,7 @@ class Table:
 
     def begin_again(self) -> None:
         """The session begins anew: what it does not announce until `end_again` is gone then."""
-        self._seen = set()
+        self._seen = set() if self._count else None
 
     def end_again(self) -> int:
         """The session has announced all it has; gives how many old routes that ends."""

@@ -86,7 +86,7 @@ def test_a_session_that_begins_again_ends_what_it_does_not_announce_again():
     assert table.end_again() == 1
     assert {prefix: heard.learned_s for prefix, heard in table.routes()} == {A: 1, B: 51}
     assert table.end_again() == 0
-    assert not table.is_learning_again
+    assert table.announced == 2
 
 
 def test_a_cleared_table_is_empty_in_every_way():
