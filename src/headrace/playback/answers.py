@@ -20,9 +20,9 @@ from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.explain import Explanation, explain
 from headrace.steering.load import Ledger, draw_of
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
-from headrace.steering.model import Exclusion
+from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import Choice, Sharing, choose, choose_new, decides_alike, walk
+from headrace.steering.rank import Given, Sharing, choose, choose_new, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -66,7 +66,7 @@ class Kept:
 
     answer: Answer | None
     """None: it depends on the client's draw, and is kept by draw beside this one."""
-    seen: frozenset[ApplianceId]
+    seen: tuple[ApplianceId, ...]
     stamp: int
     """Of the ledger, when it was last found valid."""
 
@@ -165,8 +165,9 @@ class Answers:
             name: one.content_url for name, one in new.appliances.items()
         }:
             return  # Clones in steering manifests may name any appliance.
-        pairs = enumerate(zip(old.by_hearer, new.by_hearer, strict=True))
-        changed = {hearer for hearer, (before, now) in pairs if not decides_alike(before, now)}
+        changed = new.changed
+        if changed is None or new.changed_from != id(old):
+            return
         for key, place in list(last._shared.items()):
             if not changed.isdisjoint(place.ways.routed.place_of) or not changed.isdisjoint(
                 place.ways.last_resort.place_of
@@ -208,8 +209,8 @@ class Answers:
         if title is None:
             return _no_title(asked)
         sharing = Sharing(levels=self.ledger.levels, draw=self._draw(client, asked) if self.ledger.levels else 0)
-        choice = choose_new(self.compiled, place.ways, title, self._limits, sharing)
-        pathways = self._pathways(choice)
+        given = choose_new(self.compiled, place.ways, title, self._limits, sharing)
+        pathways = self._pathways(given.appliances)
         if not pathways:
             detail = "no appliance can serve this title to this client now, and no origin is set"
             return problem(kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
@@ -228,11 +229,11 @@ class Answers:
             body=gzip.compress(body, 1, mtime=0) if is_gzip else body,
             label=f"{kind} 200 {self._reason(pathways)}",
             headers=(("content-encoding", "gzip"), ("vary", "accept-encoding")) if is_gzip else (),
-            first=choice.chosen[0].appliance.appliance_id if choice.chosen else "",
-            tier=self._tier(place, choice),
+            first=given.appliances[0].appliance_id if given.appliances else "",
+            tier=self._tier(given),
             session_bps=self._session_bps or title.usual_bps,
         )
-        return self._keep(place, key, answer, choice, sharing.draw)
+        return self._keep(place, key, answer, seen=given.seen, draw=sharing.draw if given.is_drawn else None)
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery, *, client: str, key: object = None) -> Answer:
         """A steering manifest for a running session; kept by `key`, unless it is None."""
@@ -245,13 +246,15 @@ class Answers:
         session = read_session(query, title, slow_ratio=self._settings.slow_ratio)
         sharing = Sharing(levels=self.ledger.levels, draw=self._draw(client, asked) if self.ledger.levels else 0)
         choice = choose(self.compiled, place.ways, title, self._limits, session, sharing)
-        pathways = self._pathways(choice)
+        pathways = self._pathways([one.appliance for one in choice.chosen + choice.kept])
         if not pathways and not query.written:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
         answer = Answer(status=200, content_type=JSON, body=body, label=f"{kind} 200 {self._reason(pathways)}")
-        return answer if key is None else self._keep(place, key, answer, choice, sharing.draw)
+        if key is None:
+            return answer
+        return self._keep(place, key, answer, seen=tuple(choice.seen), draw=sharing.draw if choice.is_drawn else None)
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -300,17 +303,19 @@ class Answers:
             levels=None if past else self.ledger.levels,
         )
 
-    def _keep(self, place: Place, key: object, answer: Answer, choice: Choice, draw: int) -> Answer:
-        """Remember a finished answer."""
+    def _keep(
+        self, place: Place, key: object, answer: Answer, *, seen: tuple[ApplianceId, ...], draw: int | None
+    ) -> Answer:
+        """Remember a finished answer; `draw` is None where it does not depend on the client's."""
         if self.kept_bytes >= self._settings.most_kept_bytes:
             for each in self._shared.values():
                 each.answers.clear()
             self.kept = self.kept_bytes = 0
         stamp, kept = self.ledger.stamp, answer
-        if choice.is_drawn:
-            place.answers[key] = Kept(answer=None, seen=choice.seen, stamp=stamp)
+        if draw is not None:
+            place.answers[key] = Kept(answer=None, seen=seen, stamp=stamp)
             key = (key, draw)
-        place.answers[key] = Kept(answer=kept, seen=choice.seen, stamp=stamp)
+        place.answers[key] = Kept(answer=kept, seen=seen, stamp=stamp)
         self.kept += 1
         self.kept_bytes += len(answer.body) + KEEPING_BYTES
         return answer
@@ -327,16 +332,16 @@ class Answers:
         title = self.compiled.library.titles.get(asked.title_id or "")
         return draw_of(packed_address(client) or b"", title.key if title else 0)
 
-    def _tier(self, place: Place, choice: Choice) -> str:
-        if not choice.chosen:
+    def _tier(self, given: Given) -> str:
+        if not given.appliances:
             return "origin"
-        if choice.approach is place.ways.last_resort:
+        if given.is_last_resort:
             return "last-resort"
-        site_no = self.compiled.network.site_nos[choice.chosen[0].appliance.site_id]
+        site_no = self.compiled.network.site_nos[given.appliances[0].site_id]
         return self.compiled.network.sites[site_no].kind
 
-    def _pathways(self, choice: Choice) -> list[Pathway]:
-        pathways = [pathway_of(one.appliance) for one in choice.chosen + choice.kept]
+    def _pathways(self, appliances: Sequence[SnapshotAppliance]) -> list[Pathway]:
+        pathways = [pathway_of(one) for one in appliances]
         return [*pathways, self._origin] if self._origin else pathways
 
     def _reason(self, pathways: Sequence[Pathway]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.routes import Groups
@@ -42,8 +43,9 @@ class Approaches:
     """Appliances that hear them."""
     last_resort: Approach
     """Appliances that serve them when no routed one can."""
-    remembered: dict[int, object] = field(default_factory=dict)
-    """By slot of titles: see `rank.choose_new`. Valid while nothing but loads changes with these appliances."""
+    usual: dict[int, Any] = field(default_factory=dict)
+    """By slot of titles, what new sessions are given when all in question hold the title and take all sessions, and
+    what tells whether they hold it: `rank.choose_new` keeps it, valid while nothing but loads changes with them."""
 
 
 def approaches(

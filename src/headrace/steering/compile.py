@@ -5,8 +5,9 @@ of routes hear them, in the same order of preference: then all answers for them 
 Input is a `SteeringSnapshot`; nothing here changes once it is built.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
@@ -14,12 +15,12 @@ from headrace.routes.model import Hearing
 from headrace.steering.flatten import build_routes
 from headrace.steering.library import Titles
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
-from headrace.steering.rendezvous import Roster
+from headrace.steering.rendezvous import Roster, hash_key
 from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
-MOST_UNIONS = 10_000
-"""Groups of equally good hearers whose common roster is remembered."""
+MOST_UNIONS = 50_000
+"""Groups of equally good hearers that are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,12 +55,12 @@ class Library:
 class Memory:
     """Bounds what is remembered of choices, over all classes of clients: past `most`, all is forgotten at once."""
 
-    def __init__(self, most: int = 100_000) -> None:
+    def __init__(self, most: int = 300_000) -> None:
         self._most = most
         self._used = 0
-        self._dicts: list[dict[int, object]] = []
+        self._dicts: list[dict[int, Any]] = []
 
-    def put(self, remembered: dict[int, object], slot: int, value: object) -> None:
+    def put(self, remembered: dict[int, Any], slot: int, value: object) -> None:
         """Remember a value in one of the dictionaries that are bounded together."""
         if self._used >= self._most:
             for one in self._dicts:
@@ -69,6 +70,28 @@ class Memory:
             self._dicts.append(remembered)
         remembered[slot] = value
         self._used += 1
+
+
+class Pick(NamedTuple):
+    """An appliance that new sessions may be given, as far as its load is not looked at."""
+
+    appliance: SnapshotAppliance
+    holds: Callable[[int], bool]
+    """Whether it holds the title of a number."""
+    name: ApplianceId
+    site_id: SiteId
+    key: int
+    """64 bits of its id, for `load.is_taken`."""
+
+
+class Picks(NamedTuple):
+    """Equally good appliances, as new sessions are given them."""
+
+    roster: Roster
+    rows: tuple[Pick | None, ...]
+    """For each member of the roster what may be picked."""
+    holds: Callable[[int], bool] | None
+    """Where they hold the same: whether they hold the title of a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,9 +113,13 @@ class CompiledSnapshot:
     by_hearer: tuple[tuple[SnapshotAppliance, ...], ...]
     rosters: tuple[Roster, ...]
     """The same, for ranking."""
-    unions: dict[tuple[int, ...], Roster]
-    """Rosters of several hearers together, as they were needed."""
+    picks: dict[tuple[int, ...], Picks]
+    """By hearers that are equally good, as they were needed."""
     memory: Memory
+    changed: frozenset[int] | None
+    """Hearers that may decide otherwise than in the snapshot before, their loads left out; None: any."""
+    changed_from: int
+    """`id` of the snapshot before."""
     homeless: tuple[SnapshotAppliance, ...]
     """Appliances whose site is not in the snapshot: never eligible, but accounted for."""
 
@@ -112,12 +139,32 @@ class CompiledSnapshot:
         """The appliances of hearers that are equally good."""
         if len(hearers) == 1:
             return self.rosters[hearers[0]]
-        known = self.unions.get(hearers)
+        return self.picked(hearers).roster
+
+    def picked(self, hearers: tuple[int, ...]) -> Picks:
+        """The appliances of hearers that are equally good, as new sessions are given them."""
+        known = self.picks.get(hearers)
         if known is None:
-            if len(self.unions) >= MOST_UNIONS:
-                self.unions.clear()
-            known = self.unions[hearers] = Roster(member for no in hearers for member in self.rosters[no].members)
+            if len(self.picks) >= MOST_UNIONS:
+                self.picks.clear()
+            if len(hearers) == 1:
+                roster = self.rosters[hearers[0]]
+            else:
+                roster = Roster(member for no in hearers for member in self.rosters[no].members)
+            rows = tuple(self._pick(name) for name, _ in roster.members)
+            sets = {id(one.appliance.holdings): one.holds for one in rows if one}
+            known = self.picks[hearers] = Picks(
+                roster=roster,
+                rows=rows,
+                holds=next(iter(sets.values())) if len(sets) == 1 else None,
+            )
         return known
+
+    def _pick(self, name: str) -> Pick | None:
+        one = self.able.get(name)
+        if one is None or one.admin_state is AdminState.DRAINING:
+            return None
+        return Pick(one, one.holdings.tester(), one.appliance_id, one.site_id, hash_key(name))
 
 
 def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None = None) -> CompiledSnapshot:
@@ -142,7 +189,10 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
     known = last if last is not None and last.network is network else None
     by_hearer = _shared(tuple(tuple(row) for row in rows), known.by_hearer if known else ())
     rosters = _rosters(by_hearer, known)
-    is_same_rosters = known is not None and all(map(_is_same, rosters, known.rosters))
+    changed = None
+    if known is not None:
+        pairs = enumerate(zip(by_hearer, known.by_hearer, strict=True))
+        changed = frozenset(number for number, (now, before) in pairs if not decide_alike(now, before))
     return CompiledSnapshot(
         version=snapshot.version,
         built_at_s=snapshot.built_at_s,
@@ -156,8 +206,10 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
         hearer_of=hearer_of,
         by_hearer=by_hearer,
         rosters=rosters,
-        unions=known.unions if known is not None and is_same_rosters else {},
+        picks=_still_picked(known, changed) if known is not None and changed is not None else {},
         memory=known.memory if known is not None else Memory(),
+        changed=changed,
+        changed_from=id(last),
         homeless=tuple(homeless),
     )
 
@@ -171,6 +223,21 @@ def order_fault(one: SnapshotAppliance) -> Exclusion | None:
     if not one.health.is_turned_up:
         return Exclusion.NOT_TURNED_UP
     return Exclusion.NO_ROOM if one.capacity_bps <= 0 else None
+
+
+def decide_alike(one: Sequence[SnapshotAppliance], other: Sequence[SnapshotAppliance]) -> bool:
+    """Whether choices may take the one members of a hearer for the other; their loads are left out (`load.Ledger`)."""
+    return one is other or (
+        len(one) == len(other) and all(_deciding(a) == _deciding(b) for a, b in zip(one, other, strict=True))
+    )
+
+
+def _deciding(one: SnapshotAppliance) -> tuple[object, ...]:
+    return (one.appliance_id, one.content_url, one.capacity_bps, order_fault(one), one.admin_state, one.holdings)
+
+
+def _still_picked(last: CompiledSnapshot, changed: frozenset[int]) -> dict[tuple[int, ...], Picks]:
+    return {hearers: known for hearers, known in list(last.picks.items()) if changed.isdisjoint(hearers)}
 
 
 _BY_STATE = {

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,15 @@ from headrace.steering.rendezvous import SLOT_KEYS, hash_key, slot_of
 MOST_READ = 20_000
 """Titles that are kept as objects; more are forgotten all at once."""
 MOST_FOUND = 1_000_000
-"""Ids whose number is remembered."""
+"""Ids whose number and slot are remembered."""
+
+
+class TitleRef(NamedTuple):
+    """A title without its renditions."""
+
+    number: int
+    """0 for one that everybody holds."""
+    slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,22 +92,21 @@ class Titles(Mapping[str, CompiledTitle]):
     def __init__(self, titles: Sequence[Title], index: TitleIndex | None = None) -> None:
         self.source = titles
         self._index = index or index_titles(titles)
-        self._numbers: dict[str, int] = {}
+        self._refs: dict[str, TitleRef] = {}
         self._read: dict[int, CompiledTitle] = {}
 
-    def number(self, title_id: str) -> int:
-        """The number of a title; 0 for none. Two ids in 10**12 asked for may be taken for one another: `get` is not."""
-        number = self._numbers.get(title_id)
-        if number is None:
+    def ref(self, title_id: str) -> TitleRef | None:
+        """A title, without reading it; None for an unknown id, but for one in 10**12 of them: `get` is exact."""
+        known = self._refs.get(title_id)
+        if known is None:
             key = hash_key(title_id)
             at = bisect_left(self._index.ids, key)
-            found = at < len(self._index.ids) and self._index.ids[at] == key
-            number = self._index.id_numbers[at] if found else 0
-            if found:
-                if len(self._numbers) >= MOST_FOUND:
-                    self._numbers.clear()
-                self._numbers[title_id] = number
-        return number
+            if at < len(self._index.ids) and self._index.ids[at] == key:
+                known = TitleRef(self._index.id_numbers[at], slot_of(key))
+                if len(self._refs) >= MOST_FOUND:
+                    self._refs.clear()
+                self._refs[title_id] = known
+        return known
 
     def holder(self, sha256: str) -> CompiledTitle | None:
         """The title that a file is of."""
@@ -112,8 +120,8 @@ class Titles(Mapping[str, CompiledTitle]):
         return None
 
     def __getitem__(self, title_id: str) -> CompiledTitle:
-        number = self.number(title_id)
-        found = self._at(number) if number else None
+        ref = self.ref(title_id)
+        found = self._at(ref.number) if ref else None
         if found is None or found.title.title_id != title_id:
             raise KeyError(title_id)
         return found

@@ -7,10 +7,10 @@ slot, so that a title keeps to few appliances and a joining or leaving one moves
 its capacity goes behind the others for a growing share of clients (`load`).
 
 Sites declared as last resort serve clients for whom no routed site has an eligible appliance. A session that already
-runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory but `choose_new`'s.
+runs is treated more gently than a new one: see `Session`. Pure: no clock, no chance, no memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -18,14 +18,11 @@ from typing import NamedTuple, Protocol
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState
 from headrace.steering.approach import Approach, Approaches, Location, approaches
-from headrace.steering.compile import CompiledSnapshot, order_fault
+from headrace.steering.compile import CompiledSnapshot, Pick, order_fault
 from headrace.steering.library import CompiledTitle
 from headrace.steering.load import STEPS, LoadRules, fresh_levels, is_moved, is_taken, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rendezvous import hash_key, rendezvous_score
-
-_RANKED_AHEAD = 12
-"""Appliances of which an order is remembered beyond the usual choice, for titles that some of them do not hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +45,6 @@ class Wanted(Protocol):
     def number(self) -> int: ...
     @property
     def slot(self) -> int: ...
-
-
-class TitleRef(NamedTuple):
-    """A title without its renditions."""
-
-    number: int
-    """0 for one that everybody holds."""
-    slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,73 +148,134 @@ def choose(
     return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, is_drawn=is_drawn, seen=frozenset(seen))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Remembered:
-    """What most new sessions of a class of clients get for the titles of a slot."""
+class Given(NamedTuple):
+    """What a new session is given."""
 
-    usual: Choice
-    """When everybody holds the title and takes all sessions."""
-    holds: tuple[Callable[[int], bool], ...]
-    """Whether the chosen ones hold a title; one for those that hold the same."""
-    ranked: tuple[tuple[Candidate, Callable[[int], bool]], ...]
+    appliances: tuple[SnapshotAppliance, ...]
+    """Best first."""
+    is_last_resort: bool
+    is_drawn: bool
+    """Another draw may have given another choice."""
+    seen: tuple[ApplianceId, ...]
+    """Whose levels it depends on."""
 
 
 def choose_new(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
-) -> Choice:
-    """The same as `choose` for a new session, but remembered by class of clients and slot of titles."""
-    known = ways.remembered.get(title.slot)
-    if known is None:
-        known = _remember(compiled, ways, title.slot, limits)
-        compiled.memory.put(ways.remembered, title.slot, known)
-    assert isinstance(known, _Remembered)
-    if sharing.levels and not known.usual.seen.isdisjoint(sharing.levels):
-        return choose(compiled, ways, title, limits, sharing=sharing)
-    number = title.number
-    for holds in known.holds:
-        if not holds(number):
-            break
-    else:
-        if known.usual.chosen:
-            return known.usual
-    return _selected(known, number, limits, sharing) or choose(compiled, ways, title, limits, sharing=sharing)
+) -> Given:
+    """What `choose` gives a new session, at a tenth of the cost: nothing is made that is not needed for it.
+
+    What is given for titles that all in question hold is remembered by slot: see `Approaches.usual`.
+    """
+    if sharing.levels or limits.sites > 2:
+        return _choose_sharing(compiled, ways, title, limits, sharing)
+    number, slot = title.number, title.slot
+    usual = ways.usual.get(slot)
+    if usual is not None:
+        for holds in usual[1]:
+            if not holds(number):
+                break
+        else:
+            remembered: Given = usual[0]
+            return remembered
+    lacking: list[bool] = []
+    found = _first_holders(compiled, ways.routed, number, slot, limits, lacking)
+    if found:
+        given = Given(tuple([one[0] for one in found]), False, False, tuple([one[2] for one in found]))
+        if not lacking:
+            holds_of = {id(one.appliance.holdings): one.holds for one in found}
+            compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
+        return given
+    found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
+    return Given(tuple([one[0] for one in found]), bool(found), False, tuple([one[2] for one in found]))
 
 
-def _remember(compiled: CompiledSnapshot, ways: Approaches, slot: int, limits: Limits) -> _Remembered:
-    anything = TitleRef(0, slot)
-    usual = choose(compiled, ways, anything, limits)
-    ahead = (one for one in walk(compiled, usual.approach, anything) if one.fault is None)
-    first = tuple(islice(ahead, _RANKED_AHEAD)) if usual.approach is ways.routed else ()
-    sets = {id(one.appliance.holdings): one.appliance.holdings for one in (*usual.chosen, *first)}
-    testers = {number: held.tester() for number, held in sets.items()}
-    chosen = dict.fromkeys(id(one.appliance.holdings) for one in usual.chosen)
-    return _Remembered(
-        usual=usual,
-        holds=tuple(testers[number] for number in chosen),
-        ranked=tuple((one, testers[id(one.appliance.holdings)]) for one in first),
-    )
+def _first_holders(
+    compiled: CompiledSnapshot, approach: Approach, number: int, slot: int, limits: Limits, lacking: list[bool]
+) -> list[Pick]:
+    """The best ones that hold a title, the last of another site than the first where there is one."""
+    pathways = limits.pathways
+    holders = _holders(compiled, approach, number, slot, lacking)
+    found = list(islice(holders, pathways))
+    if len(found) == pathways > 1 < limits.sites:
+        site = found[0][3]
+        if all([one[3] == site for one in found]):
+            other = next((one for one in holders if one[3] != site), None)
+            if other is not None:
+                found[-1] = other
+    return found
 
 
-def _selected(known: _Remembered, number: int, limits: Limits, sharing: Sharing) -> Choice | None:
-    """A choice from those whose order is remembered; None when it may depend on more."""
-    found: list[Candidate] = []
-    seen: list[ApplianceId] = []
-    sites: set[SiteId] = set()
-    wanted_sites = min(limits.sites, limits.pathways)
-    for one, holds in known.ranked:
-        appliance = one.appliance
-        if not holds(number):
+def _holders(
+    compiled: CompiledSnapshot, approach: Approach, number: int, slot: int, lacking: list[bool]
+) -> Iterator[Pick]:
+    """All that hold a title, best first; tells in `lacking` when one was passed over that does not."""
+    known = compiled.picks
+    for _, hearers in approach.steps:
+        roster, rows, all_hold = known.get(hearers) or compiled.picked(hearers)
+        if all_hold is not None and not all_hold(number):
+            lacking.append(True)
             continue
-        if appliance.appliance_id in sharing.levels:
-            return None
-        found.append(one)
-        seen.append(appliance.appliance_id)
-        sites.add(appliance.site_id)
-        if len(found) >= limits.pathways and len(sites) >= wanted_sites:
-            chosen = tuple(_over_sites(found, limits))
-            approach = known.usual.approach
-            return Choice(chosen=chosen, kept=(), approach=approach, is_drawn=False, seen=frozenset(seen))
-    return None
+        for at in roster.order(slot):
+            one = rows[at]
+            if one is None:
+                continue
+            if all_hold is not None or one[1](number):
+                yield one
+            else:
+                lacking.append(True)
+
+
+def _choose_sharing(
+    compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing
+) -> Given:
+    is_drawn = False
+    seen: list[ApplianceId] = []
+    for approach in (ways.routed, ways.last_resort):
+        found, shed, is_drawn = _takers(compiled, approach, title, limits, sharing, seen)
+        if found or shed:
+            break
+    found += shed
+    taken = _spread([one.site_id for one in found], limits)
+    is_last = approach is ways.last_resort and bool(found)
+    return Given(tuple([found[no].appliance for no in taken]), is_last, is_drawn, tuple(seen))
+
+
+def _takers(
+    compiled: CompiledSnapshot,
+    approach: Approach,
+    title: Wanted,
+    limits: Limits,
+    sharing: Sharing,
+    seen: list[ApplianceId],
+) -> tuple[list[Pick], list[Pick], bool]:
+    """Those that take the session, those that shed it, and whether the draw counted; adds whose levels did."""
+    levels, number, is_drawn = sharing.levels, title.number, False
+    wanted_sites = min(limits.sites, limits.pathways)
+    found: list[Pick] = []
+    shed: list[Pick] = []
+    sites: set[SiteId] = set()
+    for _, hearers in approach.steps:
+        picks = compiled.picked(hearers)
+        if picks.holds is not None and not picks.holds(number):
+            continue
+        for at in picks.roster.order(title.slot):
+            one = picks.rows[at]
+            if one is None or not one.holds(number):
+                continue
+            seen.append(one.name)
+            level = levels.get(one.name, STEPS)
+            is_drawn = is_drawn or 0 < level < STEPS
+            if level <= 0:
+                continue
+            if not is_taken(level, sharing.draw, one.key):
+                shed.append(one)
+                continue
+            found.append(one)
+            sites.add(one.site_id)
+            if len(found) >= limits.pathways and len(sites) >= wanted_sites:
+                return found, shed, is_drawn
+    return found, shed, is_drawn
 
 
 def walk(
@@ -273,20 +323,9 @@ def rank(
     return Ranking(chosen=choice.chosen, kept=choice.kept, excluded=tuple(excluded))
 
 
-def decides_alike(one: Sequence[SnapshotAppliance], other: Sequence[SnapshotAppliance]) -> bool:
-    """Whether choices may take the one members of a hearer for the other; their loads are left out (`load.Ledger`)."""
-    return one is other or (
-        len(one) == len(other) and all(_deciding(a) == _deciding(b) for a, b in zip(one, other, strict=True))
-    )
-
-
 def score(title: CompiledTitle, one: SnapshotAppliance) -> float:
     """Rendezvous score of an appliance for a title; higher is better among equals."""
     return rendezvous_score(title.slot_key, hash_key(one.appliance_id), max(0, one.capacity_bps))
-
-
-def _deciding(one: SnapshotAppliance) -> tuple[object, ...]:
-    return (one.appliance_id, one.content_url, one.capacity_bps, order_fault(one), one.admin_state, one.holdings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,6 +347,8 @@ def _pool(
     is_drawn = False
     wanted_sites = min(limits.sites, limits.pathways)
     for one in walk(compiled, approach, title, session, sharing):
+        if one.fault is Exclusion.DRAINING:
+            continue
         name = one.appliance.appliance_id
         seen.add(name)
         level = sharing.levels.get(name, STEPS)
@@ -372,17 +413,25 @@ def _may_be_chosen(one: Candidate, level: int, draw: int, *, is_in_use: bool) ->
 
 
 def _over_sites(ranked: Sequence[Candidate], limits: Limits) -> list[Candidate]:
-    """The first ones; where they are of too few sites, the best of further sites in place of the last ones."""
-    chosen = list(ranked[: limits.pathways])
+    return [ranked[no] for no in _spread([one.appliance.site_id for one in ranked], limits)]
+
+
+def _spread(sites: Sequence[SiteId], limits: Limits) -> list[int]:
+    """Places of the first ones; where they are of too few sites, the best of further sites in place of the last ones.
+
+    Args:
+        sites: of all that may be chosen, best first.
+    """
+    chosen = list(range(min(limits.pathways, len(sites))))
     wanted = min(limits.sites, limits.pathways)
-    for one in ranked[limits.pathways :]:
-        sites = [each.appliance.site_id for each in chosen]
-        if len(set(sites)) >= wanted:
+    for number in range(limits.pathways, len(sites)):
+        own = [sites[each] for each in chosen]
+        if len(set(own)) >= wanted:
             break
-        if one.appliance.site_id not in sites:
-            spare = max(no for no, site in enumerate(sites) if sites.count(site) > 1)
+        if sites[number] not in own:
+            spare = max(no for no, site in enumerate(own) if own.count(site) > 1)
             del chosen[spare]
-            chosen.append(one)
+            chosen.append(number)
     return chosen
 
 

@@ -56,15 +56,15 @@ class Roster:
         self.members = tuple(sorted(members))
         self._keys: np.ndarray[tuple[int], np.dtype[np.uint64]] | None = None
         self._weights = np.zeros(0)
-        self._all: array[int] | None = None
+        self._all = b""
         self._orders: dict[int, Sequence[int]] = {}
 
     def order(self, slot: int) -> Sequence[int]:
         """Places in `members` for a slot, best first; ties (weight 0) by id."""
         count = len(self.members)
         if count <= _AT_ONCE:
-            if self._all is None:
-                self._all = array("H", self._ordered(0, SLOTS).astype(np.uint16).tobytes())
+            if not self._all:
+                self._all = self._ordered(0, SLOTS).astype(np.uint8).tobytes()
             return self._all[slot * count : (slot + 1) * count]
         known = self._orders.get(slot)
         if known is None:

@@ -11,12 +11,21 @@ from hypothesis import strategies as st
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import AdminState, HealthState, SiteKind
-from headrace.steering.approach import Location, distance_km
+from headrace.routes.model import Hearing
+from headrace.steering.approach import Location, approaches, distance_km
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import Exclusion, SnapshotAppliance
-from headrace.steering.rank import NEW_SESSION, Limits, Ranking, Session, rank
-from headrace.steering.rendezvous import hash_key, rendezvous_score
-from headrace.steering.testing import HEALTHY, make_appliance, make_site, make_snapshot, make_title, numbers_of
+from headrace.steering.rank import NEW_SESSION, Limits, Ranking, Session, Sharing, choose, choose_new, rank
+from headrace.steering.rendezvous import SLOTS, hash_key, rendezvous_score
+from headrace.steering.testing import (
+    HEALTHY,
+    make_appliance,
+    make_hearing,
+    make_site,
+    make_snapshot,
+    make_title,
+    numbers_of,
+)
 
 TITLE = make_title("film")
 HELD = numbers_of([TITLE])
@@ -272,6 +281,142 @@ def test_leaving_moves_only_what_the_leaver_had(count: int, leaver: int, pathway
     gone = f"n{leaver % count}"
     after = names(ranked([SITE], [one for one in fleet if one.appliance_id != gone], limits=limits))
     assert after[: len(before) - (gone in before)] == [name for name in before if name != gone]
+
+
+SHARES = st.dictionaries(st.integers(0, 13).map(lambda no: f"n{no}"), st.integers(-32, 63), max_size=5)
+
+
+@settings(deadline=None, max_examples=150)
+@given(sites=SITES, fleet=FLEETS, levels=SHARES, draw=st.integers(0, 63), pathways=st.integers(1, 5), own=st.booleans())
+def test_the_short_way_gives_what_the_long_way_chooses(
+    sites: list, fleet: list, levels: dict, draw: int, pathways: int, own: bool
+) -> None:
+    made, appliances = build(sites, fleet)
+    compiled = compile_snapshot(make_snapshot(made, appliances, [TITLE]))
+    limits, sharing = Limits(pathways=pathways, sites=1 + own), Sharing(levels=levels, draw=draw)
+    film = compiled.library.titles["film"]
+    class_no = compiled.class_no(ipaddress.ip_address(CLIENT).packed)
+    ways = approaches(compiled, class_no, None, distance_step_km=100.0)
+    for _ in range(2):  # the second time it may be remembered
+        short = choose_new(compiled, ways, film, limits, sharing)
+        long = choose(compiled, ways, film, limits, sharing=sharing)
+        assert short.appliances == tuple(one.appliance for one in long.chosen)
+        assert short.is_drawn == long.is_drawn
+        assert short.is_last_resort == (bool(long.chosen) and long.approach is ways.last_resort)
+        assert set(levels) & long.seen <= set(short.seen)
+
+
+@settings(deadline=None, max_examples=100)
+@given(sites=SITES, fleet=FLEETS, level=st.integers(1, 63), draw=st.integers(0, 63))
+def test_who_sheds_goes_behind_and_nobody_is_lost(sites: list, fleet: list, level: int, draw: int) -> None:
+    """As many pathways as without shedding; every appliance has its reason."""
+    made, appliances = build(sites, fleet)
+    sharing = Sharing(levels={one.appliance_id: level for one in appliances[::2]}, draw=draw)
+    compiled = compile_snapshot(make_snapshot(made, appliances, [TITLE]))
+    class_no = compiled.class_no(ipaddress.ip_address(CLIENT).packed)
+    film = compiled.library.titles["film"]
+    everybody = rank(compiled, class_no, film, None, LIMITS, sharing=Sharing())
+    shedding = rank(compiled, class_no, film, None, LIMITS, sharing=sharing)
+    assert len(shedding.chosen) == len(everybody.chosen)
+    assert len(shedding.chosen) + len(shedding.excluded) == len(appliances)
+    for one in shedding.excluded:
+        if one.reason is Exclusion.SHED:
+            assert one.appliance.appliance_id in sharing.levels
+
+
+def heard_by(*hearings: Hearing, sites: list, appliances: list[SnapshotAppliance], client: str = CLIENT) -> Ranking:
+    snapshot = replace(make_snapshot(sites, appliances, [TITLE]), hearings=hearings)
+    compiled = compile_snapshot(snapshot)
+    class_no = compiled.class_no(ipaddress.ip_address(client).packed)
+    return rank(compiled, class_no, compiled.library.titles["film"], None, Limits(pathways=9))
+
+
+def test_path_length_before_med_before_kind_and_a_missing_med_is_zero() -> None:
+    sites = [make_site(name, kind=SiteKind.EMBEDDED) for name in ("far", "dear", "cheap")]
+    sites.append(make_site("none", kind=SiteKind.ORIGIN_SIDE))
+    appliances = [make_appliance(site.site_id, site.site_id, HELD) for site in sites]
+    ranking = heard_by(
+        make_hearing(["far"], "10.0.0.0/8 3 0"),
+        make_hearing(["dear"], "10.0.0.0/8 2 50"),
+        make_hearing(["cheap"], "10.0.0.0/8 2 10"),
+        make_hearing(["none"], "10.0.0.0/8 2"),
+        sites=sites,
+        appliances=appliances,
+    )
+    assert names(ranking) == ["none", "cheap", "dear", "far"]
+
+
+def test_members_of_a_site_that_hear_different_prefixes_serve_different_clients() -> None:
+    sites = [make_site("a", "192.0.2.0/24"), make_site("last", is_last_resort=True)]
+    appliances = [make_appliance(name, "a", HELD) for name in ("x", "y", "z")]
+    hearings = (make_hearing(["x"], "10.0.0.0/8", "10.1.0.0/16"), make_hearing(["y"], "10.0.0.0/8"))
+    ranking = heard_by(*hearings, sites=sites, appliances=appliances)
+    assert names(ranking) == ["x", "y"]
+    assert reasons(ranking) == {"z": Exclusion.NO_ROUTE}
+    everywhere = heard_by(*hearings, sites=sites, appliances=appliances, client="192.0.2.1")
+    assert set(names(everywhere)) == {"x", "y", "z"}
+
+
+def test_a_route_that_an_operator_gave_counts_as_the_shortest_path() -> None:
+    sites = [make_site("given", "10.0.0.0/8"), make_site("heard")]
+    appliances = [make_appliance(site.site_id, site.site_id, HELD) for site in sites]
+    hearings = (make_hearing(["heard", "given"], "10.0.0.0/8 1"),)
+    assert names(heard_by(*hearings, sites=sites, appliances=appliances)) == ["given", "heard"]
+
+
+ROUTES = st.lists(
+    st.builds(
+        "{} {} {}".format,
+        st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "192.0.2.0/24"]),
+        st.integers(0, 3),
+        st.integers(0, 2),
+    ),
+    max_size=4,
+    unique_by=lambda route: route.split()[0],
+)
+
+
+@settings(deadline=None, max_examples=120)
+@given(sites=SITES, fleet=FLEETS, heard=st.lists(ROUTES, min_size=3, max_size=3))
+def test_nobody_is_steered_to_who_does_not_hear_them(sites: list, fleet: list, heard: list) -> None:
+    made, appliances = build(sites, fleet)
+    hearings = tuple(
+        make_hearing([one.appliance_id for one in appliances[no::3]], *routes) for no, routes in enumerate(heard)
+    )
+    ranking = heard_by(*hearings, sites=made, appliances=appliances)
+    client, last = ipaddress.ip_address(CLIENT), {site.site_id for site in made if site.is_last_resort}
+    static = {site.site_id: [(text, 0, 0) for text in site.prefixes] for site in made}
+    best = []
+    for one in ranking.chosen:
+        number = appliances.index(one.appliance) % 3
+        own = [route.split() for route in heard[number]]
+        rows = [*static[one.appliance.site_id], *((text, int(path), int(med)) for text, path, med in own)]
+        covering = [
+            (-ipaddress.ip_network(text).prefixlen, path, med)
+            for text, path, med in rows
+            if client in ipaddress.ip_network(text)
+        ]
+        assert covering or one.appliance.site_id in last
+        best.append(min(covering, default=None))
+    routed = [one for one in best if one is not None]
+    if len(routed) == len(best):
+        assert best == sorted(best)
+
+
+@settings(deadline=None, max_examples=20)
+@given(count=st.integers(2, 10), seed=st.integers(0, 99))
+def test_joining_by_whole_answers_takes_only_its_share(count: int, seed: int) -> None:
+    """Over all slots: whoever is first now was first before or is the newcomer, and it gets about its share."""
+    fleet = [make_appliance(f"n{seed}-{number}", "a", HELD) for number in range(count)]
+    joined = [*fleet, make_appliance(f"new-{seed}", "a", HELD)]
+    before, after = (compile_snapshot(make_snapshot([SITE], some, [TITLE])) for some in (fleet, joined))
+    won = 0
+    for slot in range(0, SLOTS, 4):
+        old, new = before.roster((0,)), after.roster((0,))
+        first_old, first_new = (one.members[one.order(slot)[0]][0] for one in (old, new))
+        assert first_new in (first_old, f"new-{seed}")
+        won += first_new != first_old
+    assert won / (SLOTS / 4) == pytest.approx(1 / (count + 1), abs=0.12)
 
 
 def score(title: str, appliance: str, weight: float = 1.0) -> float:
