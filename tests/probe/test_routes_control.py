@@ -4,177 +4,33 @@ import csv
 import hashlib
 import io
 import json
-import re
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from headrace.base.ids import ApplianceId
 from headrace.cli.main import main
+from headrace.control.testing_speakers import RunningControl, running_control
 from headrace.routes.chunks import join_chunks
-from headrace.routes.model import Heard, Prefix, Session, SessionState, parse_prefix
+from headrace.routes.model import SessionState, parse_prefix
 from headrace.routes.testing_tables import heard, make_routes, make_session, pack_table
 from headrace.wire.codec import encode
 from headrace.wire.routes import ChunkRef, RoutesRequest, SessionTable, TableRequest
 from headrace.wire.snapshot import unpack_snapshot
 
-HEADRACE = [sys.executable, "-c", "from headrace.cli.main import main; main()"]
-CONFIG = """
-[listen]
-port = 0
-[routes]
-turn_interval_s = 0.2
-[routes.hygiene]
-takes_bogons = true
-[routes.retention]
-grace_s = 2.0
-relearn_s = 1.0
-[routes.leaks]
-scopes = [{site_id = "s1", prefixes = ["10.0.0.0/8"]}]
-"""
 NAMES = [f"10.{n}.0.0/16" for n in range(20)]
 
 
-@dataclass
-class Speaker:
-    """An agent, as far as routes go."""
-
-    http: httpx.Client
-    name: ApplianceId
-    headers: dict[str, str]
-    sequence: int = 0
-    sent: list[str] = field(default_factory=list)
-
-    def post(self, path: str, body: bytes, *, is_ok: bool = True) -> httpx.Response:
-        answer = self.http.post(f"/v1/agent/routes{path}", content=body, headers=self.headers)
-        assert answer.is_success or not is_ok, answer.text
-        return answer
-
-    def sessions(self, *told: tuple[Session, str], boot_id: str = "b1", sequence: int | None = None) -> list[str]:
-        """Message 1; the tables that control does not know."""
-        if sequence is None:
-            self.sequence = sequence = self.sequence + 1
-        tables = tuple(SessionTable(session=session, table_digest=digest) for session, digest in told)
-        asked = RoutesRequest(appliance_id=self.name, boot_id=boot_id, sequence=sequence, sessions=tables)
-        answer = self.post("", encode(asked)).json()
-        assert answer["sequence"] == sequence
-        return list(answer["unknown_tables"])
-
-    def table(self, routes: dict[Prefix, Heard], **fields: Any) -> list[str]:
-        """Messages 2 and 3; what control missed."""
-        digest, places, chunks = pack_table(routes, **fields)
-        refs = tuple(ChunkRef(number=place.number, digest=place.digest) for place in places)
-        asked = TableRequest(appliance_id=self.name, table_digest=digest, chunks=refs)
-        missing = list(self.post("/table", encode(asked)).json()["unknown_chunks"])
-        if missing:
-            self.post("/chunks", join_chunks(chunks[one] for one in missing))
-        return missing
-
-    def tell(self, routes: dict[Prefix, Heard], **session: Any) -> None:
-        """All of it, as an agent goes about it."""
-        digest = pack_table(routes)[0] if routes else ""
-        told = (make_session(prefixes=len(routes), **session), digest)
-        if self.sessions(told):
-            self.table(routes)
-            assert self.sessions(told) == []
-
-
-@dataclass
-class Control:
-    """A control process and an admin of it."""
-
-    http: httpx.Client
-    url: str
-    folder: Path
-
-    def get(self, path: str, **params: Any) -> Any:
-        answer = self.http.get(f"/v1/routes/{path}", params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def enrol(self, name: str, site: str) -> Speaker:
-        self.http.put(f"/v1/sites/{site}", json={"site_id": site}).raise_for_status()
-        join = self.http.post("/v1/join-tokens", json={"site_id": site}).json()
-        body = {"appliance_id": name, "content_url": "http://192.0.2.10", "capacity_bps": 10**9}
-        headers = {"authorization": f"Bearer {join['token']}"}
-        answer = self.http.post("/v1/enrol", json=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        secret = answer.json()["credential"]
-        headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
-        return Speaker(self.http, ApplianceId(name), headers)
-
-    def heard(self) -> dict[str, int]:
-        """Prefixes that count, by appliance."""
-        rows = self.get("sessions")["rows"]
-        return {row["appliance_id"]: row["counted"] for row in rows}
-
-    def until(self, what: Callable[[], bool], within_s: float = 8) -> float:
-        """How long it took."""
-        started_s = time.monotonic()
-        while not what():
-            assert time.monotonic() < started_s + within_s
-            time.sleep(0.05)
-        return time.monotonic() - started_s
-
-    def cli(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[str, str]:
-        options = ["--control", self.url, "--token-file", str(self.folder / "admin.token")]
-        monkeypatch.setattr(sys, "argv", ["headrace", "routes", *words, *options])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-        said = capsys.readouterr()
-        assert not code, said.err
-        return said.out, said.err
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Control]:
-    init = subprocess.run(
-        [*HEADRACE, "init", str(folder), "--host", "127.0.0.1"], capture_output=True, timeout=60, check=True
-    )
-    assert init.returncode == 0
-    (folder / "control.toml").write_text(CONFIG)
-    log = folder / "log"
-    with log.open("wb") as file:
-        command = [*HEADRACE, "control", "--config", str(folder / "control.toml")]
-        process = subprocess.Popen(command, stderr=file, stdout=file)
-    try:
-        ends_s = time.monotonic() + 60
-        while not (found := re.search(r"listening host=\S+ port=(\d+)", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < ends_s
-            time.sleep(0.1)
-        url = f"http://127.0.0.1:{found[1]}"
-        token = (folder / "admin.token").read_text().strip()
-        with httpx.Client(
-            base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=20, trust_env=False
-        ) as http:
-            yield Control(http, url, folder)
-        assert "Traceback" not in log.read_text(), log.read_text()
-    finally:
-        process.kill()
-        process.wait(10)
-
-
 @pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
-    with running(tmp_path_factory.mktemp("net") / "n") as made:
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningControl]:
+    with running_control(tmp_path_factory.mktemp("net") / "n") as made:
         yield made
 
 
-def test_from_an_agents_messages_to_the_snapshot(control: Control) -> None:
+def test_from_an_agents_messages_to_the_snapshot(control: RunningControl) -> None:
     a1, a2, b1 = (control.enrol(name, f"s{1 + (name[0] == 'b')}") for name in ("a1", "a2", "b1"))
     a1.tell(make_routes(NAMES, 64496, 64497))
     a2.tell(make_routes(NAMES, 64496, 64497))
@@ -194,7 +50,7 @@ def test_from_an_agents_messages_to_the_snapshot(control: Control) -> None:
     assert {one["subject"] for one in events} == {"appliance/a1", "appliance/a2", "appliance/b1"}
 
 
-def test_lost_repeated_and_late_messages(control: Control) -> None:
+def test_lost_repeated_and_late_messages(control: RunningControl) -> None:
     one = control.enrol("m1", "s3")
     routes = make_routes(NAMES[:7])
     digest = pack_table(routes)[0]
@@ -220,11 +76,11 @@ def test_lost_repeated_and_late_messages(control: Control) -> None:
     assert control.heard()["m1"] == 0
 
 
-def rows_of(control: Control, name: str) -> Any:
+def rows_of(control: RunningControl, name: str) -> Any:
     return control.get("sessions", appliance=name)["rows"]
 
 
-def test_bad_messages_are_refused_and_change_nothing(control: Control) -> None:
+def test_bad_messages_are_refused_and_change_nothing(control: RunningControl) -> None:
     one = control.enrol("x1", "s4")
     other = RoutesRequest(appliance_id=ApplianceId("a1"), boot_id="b", sequence=1, sessions=())
     assert one.post("", encode(other), is_ok=False).status_code == 403
@@ -257,11 +113,30 @@ def test_bad_messages_are_refused_and_change_nothing(control: Control) -> None:
     assert control.http.get("/v1/routes/prefixes?prefix=nonsense").status_code == 422
 
 
+def run_cli(
+    control: RunningControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[str, str]:
+    control: RunningControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> tuple[str, str]:
+    options = ["--control", control.url, "--token-file", str(control.folder / "admin.token")]
+    monkeypatch.setattr(sys, "argv", ["headrace", "routes", *words, *options])
+    monkeypatch.setenv("COLUMNS", "200")
+    capsys.readouterr()
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr()
+    assert not code, said.err
+    return said.out, said.err
+
+
 def test_reports_and_commands(
-    control: Control, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    control: RunningControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(*words: str) -> tuple[str, str]:
-        return control.cli(capsys, monkeypatch, *words)
+        return run_cli(control, capsys, monkeypatch, *words)
 
     started_s = time.time()
     c1, c2 = control.enrol("c1", "s1"), control.enrol("c2", "s1")
@@ -306,7 +181,7 @@ def test_reports_and_commands(
     assert "change" in err
 
 
-def test_metrics(control: Control) -> None:
+def test_metrics(control: RunningControl) -> None:
     lines = control.http.get("/metrics").text.splitlines()
     assert any(line.startswith('headrace_control_route_sessions{state="established"') for line in lines)
     assert any(line.startswith('headrace_control_routes_filtered{reason="default-route"}') for line in lines)

@@ -6,12 +6,13 @@ import { eventsView, loadEvents, merged } from "/static/js/events.js";
 import { fleetView } from "/static/js/fleet.js";
 import { showClock } from "/static/js/format.js";
 import { History } from "/static/js/history.js";
+import { routesView } from "/static/js/routes.js";
 import { askForToken, currentRole, keepDemoToken, signIn, signOut, takeFragment } from "/static/js/session.js";
 import { follow } from "/static/js/stream.js";
 import { titlesView } from "/static/js/titles.js";
 import { healthWords, reasonWords } from "/static/js/words.js";
 
-const VIEWS = ["fleet", "titles", "events"];
+const VIEWS = ["fleet", "titles", "routes", "events"];
 
 const store = {
   fleet: null,
@@ -25,6 +26,7 @@ const store = {
 
 const fleet = fleetView(store);
 const titles = titlesView(store);
+const routes = routesView(store);
 const events = eventsView(store);
 const appliance = applianceDialog(store);
 let stream = null;
@@ -44,6 +46,7 @@ function takeEvent(event) {
   events.update();
   appliance.update();
   if (event.kind.startsWith("title.")) titles.load({ isForced: true });
+  if (event.kind.startsWith("route-session.") && currentView() === "routes") routes.load({ isForced: true });
 }
 
 function tellChanges(before, after) {
@@ -75,8 +78,9 @@ function route() {
     setShown(byId(`view-${name}`), name === view);
     setAttribute(byId(`nav-${name}`), "aria-current", name === view ? "page" : null);
   }
-  document.title = `${{ fleet: "Fleet", titles: "Titles", events: "Events" }[view]} · Headrace`;
+  document.title = `${{ fleet: "Fleet", titles: "Titles", routes: "Routes", events: "Events" }[view]} · Headrace`;
   if (view === "titles" && stream) titles.load();
+  if (view === "routes" && stream) routes.load({ isForced: true });
   const [, kind, id] = location.hash.split("/");
   if (kind === "appliance" && id && stream) appliance.open(decodeURIComponent(id));
   else appliance.close();
@@ -134,5 +138,8 @@ byId("sign-out").addEventListener("click", async () => {
 });
 // A token that arrives in an open page's address (a printed link, clicked again) is taken as at the start.
 addEventListener("hashchange", () => (/^#(token|demo)=/.test(location.hash) ? begin() : route()));
-setInterval(() => fleet.tick(), 1_000);
+setInterval(() => {
+  fleet.tick();
+  if (stream && currentView() === "routes") routes.load(); // the stream does not tell of routes
+}, 1_000);
 begin();

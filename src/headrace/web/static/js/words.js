@@ -81,3 +81,6 @@ const EVENT_ICONS = { appliance: "server", site: "pin", title: "film", fleet: "w
 export function eventWords(kind) {
   return { word: plain(kind), icon: EVENT_ICONS[kind.split(".")[0]] ?? "dot" };
 }
+
+/** A key as words: "too-long" -> "Too long". */
+export const plainWords = plain;
