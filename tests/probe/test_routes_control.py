@@ -116,8 +116,6 @@ def test_bad_messages_are_refused_and_change_nothing(control: RunningControl) ->
 def run_cli(
     control: RunningControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> tuple[str, str]:
-    control: RunningControl, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
-) -> tuple[str, str]:
     options = ["--control", control.url, "--token-file", str(control.folder / "admin.token")]
     monkeypatch.setattr(sys, "argv", ["headrace", "routes", *words, *options])
     monkeypatch.setenv("COLUMNS", "200")
