@@ -14,7 +14,7 @@ from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId
 from headrace.base.logs import event
 from headrace.base.rng import Rng
-from headrace.base.tasks import run_every
+from headrace.base.tasks import Tasks, run_every
 from headrace.control.adapters.vrp_file import VrpFile
 from headrace.control.errors import StoreAwayError
 from headrace.control.ports import RouteStore
@@ -96,8 +96,8 @@ class Routing:
         """By the tables they are of, which live as long as their entry: else the id of one could be another's."""
         self._again: set[ApplianceId] = set()
         self._judge = Judge(rules=settings.hygiene, vrps=None)
-        self._vrps = VrpStanding(state=VrpState.OFF)
-        self._vrps_at_s = self._settled_at_s = float("-inf")
+        self._vrps: VrpStanding | None = None
+        self._settled_at_s = float("-inf")
         self._swept_at_s = clock.monotonic_s()
         self._tracked = 0
         self.counts = RouteCounts()
@@ -127,7 +127,24 @@ class Routing:
             except StoreAwayError:  # the store's adapter has logged it
                 return
 
-        await run_every("routing", self._settings.turn_interval_s, turn, clock=self._clock, rng=rng)
+        async def look() -> None:
+            # In a thread of its own: half a million payloads take seconds to read, and routes do not wait for them.
+            await asyncio.to_thread(self.look_at_payloads)
+
+        async with Tasks() as tasks:
+            interval_s = self._settings.turn_interval_s
+            tasks.spawn("routing turns", run_every("routing", interval_s, turn, clock=self._clock, rng=rng))
+            tasks.spawn("routing payloads", run_every("payloads", VRP_LOOK_S, look, clock=self._clock, rng=rng))
+            await tasks.until_first_failure()
+
+    def look_at_payloads(self) -> None:
+        """Read the file of validated payloads if there is a new one; the next turn judges by it."""
+        before = self._vrps
+        standing = self._vrp_file.look(now_s=self._clock.now_s())
+        self._vrps = standing
+        if before is None or (before.state, before.error) != (standing.state, standing.error):
+            level = logging.INFO if standing.state in (VrpState.OFF, VrpState.GOOD) else logging.WARNING
+            event(_log, "rpki_data", level=level, state=standing.state, error=standing.error or "-")
 
     def sweep(self, *, now_s: float) -> None:
         """Drop what nobody refers to, now and then; for the node that decides."""
@@ -147,7 +164,7 @@ class Routing:
             started_s, now_s = self._clock.monotonic_s(), self._clock.now_s()
             due = self._read_changes() | self._again
             due |= {name for name, wake_s in self._wakes_s.items() if wake_s <= now_s}
-            if self._has_new_judge(now_s):
+            if self._has_new_judge():
                 due |= self._speakers.keys()
             due |= self._settle(now_s)
             gone = self._heard.keys() - self._speakers.keys()
@@ -181,19 +198,13 @@ class Routing:
         self._version = version
         return set(fresh)
 
-    def _has_new_judge(self, now_s: float) -> bool:
-        monotonic_s = self._clock.monotonic_s()
-        if monotonic_s - self._vrps_at_s < VRP_LOOK_S:
-            return False
-        self._vrps_at_s = monotonic_s
-        before = self._view.vrps if self._view else None
-        standing = self._vrp_file.look(now_s=now_s)
-        if before is None or (before.state, before.error) != (standing.state, standing.error):
-            level = logging.INFO if standing.state in (VrpState.OFF, VrpState.GOOD) else logging.WARNING
-            event(_log, "rpki_data", level=level, state=standing.state, error=standing.error or "-")
-        if self._view is not None:
+    def _has_new_judge(self) -> bool:
+        if self._vrps is None:
+            self.look_at_payloads()
+        standing = self._vrps
+        assert standing is not None
+        if self._view is not None and self._view.vrps is not standing:
             self._view = replace(self._view, vrps=standing)
-        self._vrps = standing
         if standing.usable is self._judge.vrps:
             return False
         self._judge = Judge(rules=self._settings.hygiene, vrps=standing.usable)
@@ -346,7 +357,7 @@ class Routing:
             version=self._version,
             appliances=dict(self._heard),
             hearings=hearings,
-            vrps=self._vrps,
+            vrps=self._vrps or VrpStanding(state=VrpState.OFF),
         )
 
 
