@@ -45,7 +45,8 @@ class Approaches:
     """Appliances that serve them when no routed one can."""
     usual: dict[int, Any] = field(default_factory=dict)
     """By slot of titles, what new sessions are given when all in question hold the title and take all sessions, and
-    what tells whether they hold it: `rank.choose_new` keeps it, valid while nothing but loads changes with them."""
+    what tells whether they hold it; by the number of a title, negative, what is given where some do not hold it.
+    `rank.choose_new` keeps it, valid while nothing but loads changes with them."""
 
 
 def approaches(

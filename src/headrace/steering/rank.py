@@ -176,18 +176,22 @@ def choose_new(
             if not holds(number):
                 break
         else:
-            remembered: Given = usual[0]
-            return remembered
+            return usual[0]  # type: ignore[no-any-return]
+        own = ways.usual.get(-number)
+        if own is not None:
+            return own  # type: ignore[no-any-return]
     lacking: list[bool] = []
     found = _first_holders(compiled, ways.routed, number, slot, limits, lacking)
-    if found:
-        given = Given(tuple([one[0] for one in found]), False, False, tuple([one[2] for one in found]))
-        if not lacking:
-            holds_of = {id(one.appliance.holdings): one.holds for one in found}
-            compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
-        return given
-    found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
-    return Given(tuple([one[0] for one in found]), bool(found), False, tuple([one[2] for one in found]))
+    is_last = not found
+    if is_last:
+        found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
+    given = Given(tuple([one[0] for one in found]), is_last and bool(found), False, tuple([one[2] for one in found]))
+    if found and not lacking:
+        holds_of = {id(one.appliance.holdings): one.holds for one in found}
+        compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
+    elif number:
+        compiled.memory.put(ways.usual, -number, given)
+    return given
 
 
 def _first_holders(

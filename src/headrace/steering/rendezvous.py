@@ -15,10 +15,10 @@ import numpy as np
 SLOTS = 1024
 """Titles of one slot prefer the same appliances; enough that the shares of an appliance's slots differ by 3 % or less
 from its share of capacity."""
-_AT_ONCE = 64
-"""Rosters up to this size are ordered for all slots at once (under 10 ms), larger ones slot by slot."""
-_MOST_ORDERS = 256
-"""Slots whose order a large roster remembers; more are forgotten all at once."""
+_SCORED_AT_ONCE = 8192
+"""Appliances times slots: a roster is ordered for so many slots at a time as take about a millisecond."""
+_MOST_ORDERED = 4_000_000
+"""Places that a roster remembers; more are forgotten all at once."""
 _64_BITS = 2**64 - 1
 
 Member = tuple[str, int]
@@ -50,29 +50,37 @@ def rendezvous_score(title_key: int, appliance_key: int, weight: float) -> float
 class Roster:
     """Appliances that are equally good, whatever state they are in. Remembers orders, which depend on nothing else."""
 
-    __slots__ = ("_all", "_keys", "_orders", "_weights", "members")
+    __slots__ = ("_blocks", "_keys", "_slots_a_block", "_weights", "members")
 
     def __init__(self, members: Iterable[Member]) -> None:
         self.members = tuple(sorted(members))
         self._keys: np.ndarray[tuple[int], np.dtype[np.uint64]] | None = None
         self._weights = np.zeros(0)
-        self._all = b""
-        self._orders: dict[int, Sequence[int]] = {}
+        self._slots_a_block = max(1, min(SLOTS, _SCORED_AT_ONCE // max(1, len(self.members))))
+        self._blocks: dict[int, Sequence[int]] = {}
 
     def order(self, slot: int) -> Sequence[int]:
         """Places in `members` for a slot, best first; ties (weight 0) by id."""
+        number = slot // self._slots_a_block
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._block(number)
         count = len(self.members)
-        if count <= _AT_ONCE:
-            if not self._all:
-                self._all = self._ordered(0, SLOTS).astype(np.uint8).tobytes()
-            return self._all[slot * count : (slot + 1) * count]
-        known = self._orders.get(slot)
-        if known is None:
-            if len(self._orders) >= _MOST_ORDERS:
-                self._orders.clear()
-            ordered = self._ordered(slot, slot + 1)[0]
-            known = self._orders[slot] = array("I", ordered.astype(np.uint32).tobytes())
-        return known
+        at = (slot - number * self._slots_a_block) * count
+        return block[at : at + count]
+
+    def _block(self, number: int) -> Sequence[int]:
+        count = len(self.members)
+        if len(self._blocks) * self._slots_a_block * count >= _MOST_ORDERED:
+            self._blocks.clear()
+        first = number * self._slots_a_block
+        ordered = self._ordered(first, min(SLOTS, first + self._slots_a_block))
+        block = self._blocks[number] = (
+            ordered.astype(np.uint8).tobytes()  # slices of bytes cost least
+            if count <= 256
+            else array("I", ordered.astype(np.uint32).tobytes())
+        )
+        return block
 
     def _ordered(self, first: int, end: int) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
         if self._keys is None:

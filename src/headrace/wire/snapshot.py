@@ -16,7 +16,7 @@ import json
 import struct
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -173,11 +173,14 @@ def read_table(data: Body) -> tuple[SectionRef, ...]:
     return _read_table(data)[0]
 
 
-def read_sections(data: Body, find: Callable[[str], Body] | None = None) -> tuple[Section, ...]:
+def read_sections(
+    data: Body, find: Callable[[str], Body] | None = None, *, known: Collection[tuple[str, str]] = ()
+) -> tuple[Section, ...]:
     """All sections, each checked against its digest.
 
     Args:
         find: gives the body of a section that is not inside, by its digest.
+        known: names and digests of sections that are not inside and were read before: they are left empty.
 
     Raises:
         MalformedError: as in `read_table`; or a section is missing or damaged.
@@ -189,6 +192,9 @@ def read_sections(data: Body, find: Callable[[str], Body] | None = None) -> tupl
         if ref.is_inside:
             body = view[at : at + ref.size_bytes]
             at += ref.size_bytes
+        elif (ref.name, ref.digest) in known:
+            found.append(Section(name=ref.name, digest=ref.digest, body=b""))
+            continue
         elif find is None:
             raise MalformedError(f"steering snapshot: section {ref.name} is not in the file")
         else:
@@ -244,7 +250,8 @@ def unpack_snapshot(
     Raises:
         MalformedError: not a snapshot, cut short, changed on the way, or too large.
     """
-    return snapshot_of(read_sections(data, find), parts)
+    known = parts.by_digest.keys() if parts is not None else ()
+    return snapshot_of(read_sections(data, find, known=known), parts)
 
 
 def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None) -> SteeringSnapshot:
@@ -264,8 +271,6 @@ def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None)
     head = decode(_Head, inflated(by_name["head"].body))
     live = _read_live(by_name["live"].body, read("appliances", _read_appliances), read("holdings", _read_sets), parts)
     index, offsets = read("index", read_index)
-    titles = LazyTitles(offsets, by_name["titles"].body, by_name["titles"].digest)
-    key = ("lazy", by_name["index"].digest + by_name["titles"].digest)
     snapshot = SteeringSnapshot(
         version=head.version,
         built_at_s=head.built_at_s,
@@ -273,7 +278,7 @@ def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None)
         origin_url=head.origin_url,
         sites=read("sites", lambda raw: decode(_Sites, inflated(raw), max_bytes=MAX_BODY_BYTES).rows),
         appliances=live.appliances,
-        titles=new.setdefault(key, parts.by_digest.get(key, titles)),
+        titles=read("titles", lambda raw: LazyTitles(offsets, raw, by_name["titles"].digest)),
         index=index,
         control_id=head.control_id,
         hearings=read("hearings", _read_hearings),
