@@ -50,8 +50,8 @@ class RouteSettings:
     """How far back `headrace routes changes` can look."""
     history_step_s: float = 600.0
     """Tables of the past are kept at most this often."""
-    unused_s: float = 900.0
-    """Chunks and tables that nobody refers to are dropped after this."""
+    unused_s: float = 120.0
+    """Chunks and tables that nobody refers to are dropped after this; a table that is being sent is referred to."""
     hygiene: HygieneRules = field(default_factory=HygieneRules)
     rpki: RpkiRules = field(default_factory=RpkiRules)
     retention: RetentionRules = field(default_factory=RetentionRules)

@@ -45,7 +45,7 @@ VRP_LOOK_S = 5.0
 """Between two looks at the file of validated payloads."""
 SETTLE_S = 10.0
 """Between two looks at what has been quiet for long enough, and for appliances that were removed."""
-SWEEP_S = 120.0
+SWEEP_S = 60.0
 RETRY_S = 5.0
 """Before a table that could not be read is tried again."""
 
