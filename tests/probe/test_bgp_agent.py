@@ -77,13 +77,17 @@ async def test_a_session_outlives_a_killed_agent_and_ends_with_one_that_is_told_
     bird.v4 = [bird_route(A)]
     async with bird.running(), serving(control.handle) as url:
         config = configure(tmp_path, url, keep_s=30.0)
-        async with agent(config, signal.SIGKILL):
+        async with agent(config, signal.SIGTERM):
             await seen.until(lambda: routes.has(BIRD, A), "the table", 30)
             async with httpx.AsyncClient(trust_env=False) as http:
                 metrics = (await http.get(f"http://{METRICS}/metrics")).text
             assert f'bgp_session_state{{session="{BIRD}/ipv4",state="established"}} 1.0' in metrics
             since_s = routes.session(BIRD).since_s
         pid = int((tmp_path / "state" / "bgp" / "speaker.pid").read_text().split()[0])
+        assert is_alive(pid), "told to end, an agent leaves it to the next"
+        async with agent(config, signal.SIGKILL):
+            await seen.until(lambda: len({request.boot_id for request in routes.requests}) == 2, "the next agent", 30)
+        assert is_alive(pid), "and so does one that is killed"
         await bird.change(v4=[bird_route(A), bird_route(B)])
         config = configure(tmp_path, url, keep_s=0.0)
         async with agent(config, signal.SIGTERM):
@@ -97,10 +101,22 @@ async def test_a_session_outlives_a_killed_agent_and_ends_with_one_that_is_told_
             await seen.until(lambda: routes.has(BIRD, B), "opened again", 30)
         assert not is_alive(pid)
     log = (tmp_path / "agent.log").read_text()
-    assert "bgp_speaker_taken_over" in log
+    assert log.count("bgp_speaker_taken_over") == 2
     assert "Traceback" not in log
 
 
 async def _said(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     return (await asyncio.wait_for(process.communicate(), 20))[0].decode()
+
+
+async def test_a_check_says_which_address_is_not_of_this_machine(tmp_path: Path):
+    config = configure(tmp_path, "http://127.0.0.1:9", keep_s=0.0)
+    assert json.loads(await _said(*COMMAND, "--config", str(config), "--check", "--json"))["is_ok"]
+    config.write_text(config.read_text().replace(f'local_address = "{OURS}"', 'local_address = "198.51.100.250"'))
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "--config", str(config), "--check", stderr=asyncio.subprocess.PIPE
+    )
+    said = (await asyncio.wait_for(process.communicate(), 20))[1].decode()
+    assert process.returncode == 2
+    assert "bgp.peers.0.local_address" in said

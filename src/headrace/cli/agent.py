@@ -19,7 +19,7 @@ from headrace.appliance.adapters.occupants import find_occupant
 from headrace.appliance.adapters.server_usage import ServerUsage
 from headrace.appliance.adapters.state_folder import check_state
 from headrace.appliance.assembly import only_agent, open_agent, open_ledger
-from headrace.appliance.bgp.speaker import BgpSpeaker
+from headrace.appliance.bgp.speaker import BgpSpeaker, check_speaker
 from headrace.appliance.config import AgentConfig, read_config
 from headrace.appliance.control_link import check_enrolment
 from headrace.appliance.log_reader import LoadMeter
@@ -83,6 +83,7 @@ def _read(path: Path) -> AgentConfig:
 def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
     check_state(settings.state)
     check_enrolment(settings)
+    check_speaker(settings.bgp)
     occupant = find_occupant(settings.nginx.listen + settings.nginx.tls_listen, settings.state / "nginx")
     if occupant:
         raise UsageError(f"address {occupant}: end it or set nginx.listen")

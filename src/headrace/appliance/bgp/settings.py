@@ -9,6 +9,7 @@ from headrace.routes.model import AddressFamily, RouteError, family_of, parse_pr
 _MOST_AS = 0xFFFF_FFFF
 _MOST_MD5 = 80
 """Bytes of a TCP MD5 key (RFC 2385)."""
+_MOST_PEERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +72,8 @@ def check_bgp(settings: BgpSettings, source: str) -> None:
             parse_prefix(prefix)
         except RouteError as error:
             raise _wrong(source, "announce", str(error)) from None
-    for number, peer in enumerate(settings.peers):
-        _check_peer(peer, source, f"peers.{number}")
     if settings.peers:
-        _check_as(settings.local_as, source, "local_as")
-        _check_router_id(settings, source)
-    addresses = [ipaddress.ip_address(peer.address) for peer in settings.peers]
-    if len(set(addresses)) != len(addresses):
-        raise _wrong(source, "peers", "names a peer's address twice; one session for each address")
+        _check_peers(settings, source)
 
 
 def router_id(settings: BgpSettings) -> str:
@@ -87,6 +82,18 @@ def router_id(settings: BgpSettings) -> str:
         return settings.router_id
     local = (peer.local_address for peer in settings.peers if peer.family is AddressFamily.IPV4)
     return next(local, "")
+
+
+def _check_peers(settings: BgpSettings, source: str) -> None:
+    for number, peer in enumerate(settings.peers):
+        _check_peer(peer, source, f"peers.{number}")
+    _check_as(settings.local_as, source, "local_as")
+    _check_router_id(settings, source)
+    if len(settings.peers) > _MOST_PEERS:
+        raise _wrong(source, "peers", f"{len(settings.peers)} are over the limit of {_MOST_PEERS}")
+    addresses = [ipaddress.ip_address(peer.address) for peer in settings.peers]
+    if len(set(addresses)) != len(addresses):
+        raise _wrong(source, "peers", "names a peer's address twice; one session for each address")
 
 
 def _check_router_id(settings: BgpSettings, source: str) -> None:

@@ -6,12 +6,14 @@ A speaker that dies, or answers no more, is ended and started again with growing
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pwd
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
@@ -33,6 +35,7 @@ from headrace.appliance.bgp.collector import COMMAND, CONF, FOLDER_VARIABLE, LOG
 from headrace.appliance.bgp.settings import BgpPeer, BgpSettings
 from headrace.appliance.bgp.speaker_conf import render_speaker_conf, speaker_environment
 from headrace.base.clock import Clock
+from headrace.base.errors import UsageError
 from headrace.base.logs import event
 from headrace.base.rng import Rng, backoff_s
 from headrace.routes.chunks import split_chunks
@@ -53,6 +56,8 @@ _STEADY_S = 60.0
 _PID = "speaker.pid"
 _MOST_CHUNKS_BYTES = 1 << 30
 _TCP_MD5SIG = 14
+_CHILDREN: list["subprocess.Popen[bytes]"] = []
+"""Those of this process, so that they are reaped; not asyncio's, which kills a child that nobody holds any more."""
 _NO_MD5 = "this system's kernel has no TCP MD5 (CONFIG_TCP_MD5SIG): no session where md5_password is set"
 
 
@@ -66,7 +71,6 @@ class BgpSpeaker:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
         self._looked: Looked | None = None
         self._sessions: tuple[SessionTable, ...] | None = None if settings.peers else ()
         self._failures = 0
@@ -187,28 +191,34 @@ class BgpSpeaker:
         write_atomic(self._folder / SETTINGS, encode(self._settings), mode=0o600)
         write_atomic(self._folder / CONF, render_speaker_conf(self._settings, COMMAND).encode(), mode=0o600)
         (self._folder / SOCKET).unlink(missing_ok=True)
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        with (self._folder / LOG).open("ab") as log:
-            self._child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "headrace.appliance.bgp.exabgp_program", "server", str(self._folder / CONF)),
-                cwd=self._folder,
-                env={**os.environ, **speaker_environment(user), FOLDER_VARIABLE: str(self._folder)},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        write_atomic(self._folder / _PID, f"{self._child.pid} {_started_ticks(self._child.pid)}".encode(), mode=0o600)
-        event(_log, "bgp_speaker_started", pid=self._child.pid, peers=len(self._settings.peers))
-        child = self._child
+        child = self._spawn()
+        write_atomic(self._folder / _PID, f"{child.pid} {_started_ticks(child.pid)}".encode(), mode=0o600)
+        event(_log, "bgp_speaker_started", pid=child.pid, peers=len(self._settings.peers))
         async with asyncio.timeout(_START_LIMIT_S):
             while True:
-                if child.returncode is not None:
+                if child.poll() is not None:
                     raise SpeakerError(f"ExaBGP ended with {child.returncode}: {self._last_words()}")
                 with contextlib.suppress(OSError):
                     await self._call_up()
                     return
                 await self._clock.sleep(_POLL_S)
+
+    def _spawn(self) -> "subprocess.Popen[bytes]":
+        for ended in [child for child in _CHILDREN if child.poll() is not None]:
+            _CHILDREN.remove(ended)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        with (self._folder / LOG).open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "headrace.appliance.bgp.exabgp_program", "server", str(self._folder / CONF)],
+                cwd=self._folder,
+                env={**os.environ, **speaker_environment(user), FOLDER_VARIABLE: str(self._folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _CHILDREN.append(child)
+        return child
 
     def _last_words(self) -> str:
         """The end of the log, in one line."""
@@ -341,6 +351,28 @@ def _without_impossible(settings: BgpSettings) -> BgpSettings:
     event(_log, "bgp_md5_not_possible", level=logging.WARNING, error=_NO_MD5)
     peers = tuple(replace(peer, enabled=peer.enabled and not peer.md5_password) for peer in settings.peers)
     return replace(settings, peers=peers)
+
+
+def check_speaker(settings: BgpSettings) -> None:
+    """Whether this machine can have the sessions; opens none.
+
+    Raises:
+        UsageError: names the key at fault.
+    """
+    for number, peer in enumerate(settings.peers):
+        key = f"bgp.peers.{number}"
+        if peer.md5_password and not md5_is_possible():
+            raise UsageError(f"key '{key}.md5_password': {_NO_MD5}")
+        family = socket.AF_INET6 if ":" in peer.local_address else socket.AF_INET
+        with socket.socket(family) as probe:
+            try:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((peer.local_address, peer.port if peer.passive else 0))
+            except OSError as error:
+                # A speaker that runs has the port of passive peers: it is the one that is wanted.
+                if error.errno != errno.EADDRINUSE:
+                    what = f"{peer.local_address} port {peer.port}" if peer.passive else peer.local_address
+                    raise UsageError(f"key '{key}.local_address': cannot use {what}: {error.strerror}") from None
 
 
 @cache

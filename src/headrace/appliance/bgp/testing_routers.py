@@ -218,13 +218,13 @@ class Appliance:
         self.settings = replace(self.settings, **changes)
 
     @asynccontextmanager
-    async def agent(self, *, is_killed: bool = False, url: str = "") -> AsyncIterator[None]:
+    async def agent(self, *, is_killed: bool = False, url: str = "", token: str = "") -> AsyncIterator[None]:
         """An agent's part; its speaker outlives it when it is killed. Reports go to `url`, else to `control`."""
         clock, rng = SystemClock(), make_rng(1)
         self.speaker = BgpSpeaker(self.folder, self.settings, clock=clock, rng=rng)
         async with AsyncExitStack() as stack:
             url = url or await stack.enter_async_context(serving(self.control.handle))
-            client = await stack.enter_async_context(open_client((url,), "token", timeout_s=5.0))
+            client = await stack.enter_async_context(open_client((url,), token or "none", timeout_s=5.0))
             self.reports = RouteReports(
                 ApplianceId("a1"), self.speaker, Link(client), retry_most_s=0.5, clock=clock, rng=rng
             )
