@@ -90,6 +90,13 @@ class ProbeSeen:
     detail: str = ""
     is_verified: bool = False
     """A whole file came, and its SHA-256 was right."""
+    failing_since_s: float = 0.0
+    """When the first of the failures in a row came; 0 where that is not told: then the first that is kept counts."""
+
+    @property
+    def began_s(self) -> float:
+        """When the failures in a row up to now began; 0 for none."""
+        return self.failing_since_s or (self.failed_at_s[0] if self.failed_at_s else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +157,8 @@ class ProbeVerdict:
     """The minority that does not reach it, for people; '' for nobody."""
 
 
+AWAITED_S = 5.0
+"""The next probe of another prober is awaited for so long before a majority of failures counts."""
 NOT_PROBED = ProbeVerdict(detail="no probe lately")
 
 
@@ -169,15 +178,26 @@ def judge_probes(probes: Sequence[ProbeSeen], *, after_s: float, probers: int = 
     failed = [probe for probe in fresh if probe.outcome is not ProbeOutcome.OK]
     if not fresh:
         return NOT_PROBED
-    if len(failed) * 2 > max(len(fresh), probers):
-        return max((_verdict(probe, after_s) for probe in failed), key=lambda verdict: verdict.failures)
     passed = [probe for probe in fresh if probe.outcome is ProbeOutcome.OK]
+    is_most = len(failed) * 2 > max(len(fresh), probers)
+    if is_most and _is_somebody_awaited(failed, passed):
+        return ProbeVerdict(is_split=True, detail=f"{len(failed)} probers see it fail, others have not looked since")
+    if is_most:
+        return max((_verdict(probe, after_s) for probe in failed), key=lambda verdict: verdict.failures)
     if len(failed) * 2 > len(fresh):
         words = f"{len(failed)} of {max(len(fresh), probers)} probers see it fail"
         return ProbeVerdict(is_split=True, detail=words)
     bad = sorted((probe for probe in failed if len(probe.failed_at_s) >= sure), key=lambda probe: probe.vantage)
     words = ", ".join(f"{probe.vantage} ({probe.detail or probe.outcome})" for probe in bad[:3])
     return replace(_verdict(max(passed, key=lambda probe: probe.at_s), after_s), bad_paths=words)
+
+
+def _is_somebody_awaited(failed: Sequence[ProbeSeen], passed: Sequence[ProbeSeen]) -> bool:
+    """Whether a prober passed before the others failed, and has had no time to look again: it may be that they are cut
+    off together, which only its next probes can show."""
+    began_s = min(probe.began_s for probe in failed)
+    newest_s = max(probe.at_s for probe in failed)
+    return any(probe.at_s < began_s and newest_s - probe.at_s < AWAITED_S for probe in passed)
 
 
 def _verdict(probe: ProbeSeen, after_s: float) -> ProbeVerdict:

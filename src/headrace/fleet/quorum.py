@@ -9,7 +9,7 @@ stays in use, and its health says whom it is not reached by. In prose: docs/heal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from headrace.fleet.evidence import Evidence, HealthRules, ProbeOutcome, ProbeSeen
+from headrace.fleet.evidence import Evidence, HealthRules, ProbeOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,11 @@ def weigh_probers(evidence: Iterable[Evidence], probers: Probers, rules: HealthR
         passed_s = {probe.vantage: probe.at_s for probe in fresh if probe.outcome is ProbeOutcome.OK}
         for probe in fresh:
             elsewhere_s = max((at_s for name, at_s in passed_s.items() if name != probe.vantage), default=0.0)
-            if not elsewhere_s:
+            is_missed = probe.outcome is ProbeOutcome.UNREACHABLE
+            is_unsure = is_missed and len(probe.failed_at_s) < rules.probe_failures
+            # What others reached before it failed says nothing: it may have died in between.
+            if not elsewhere_s or is_unsure or (is_missed and elsewhere_s < probe.began_s):
                 continue
-            is_missed = _is_sure_miss(probe, rules) and elsewhere_s >= probe.failed_at_s[0]
             compared[probe.vantage] += 1
             missed[probe.vantage] += is_missed
     cut_off = {
@@ -71,7 +73,3 @@ def as_weighed(one: Evidence, weighed: Weighed) -> Evidence:
         probers=len(weighed.trusted),
         has_quorum=weighed.has_quorum and bool(weighed.trusted),
     )
-
-
-def _is_sure_miss(probe: ProbeSeen, rules: HealthRules) -> bool:
-    return probe.outcome is ProbeOutcome.UNREACHABLE and len(probe.failed_at_s) >= rules.probe_failures

@@ -122,6 +122,7 @@ class Prober:
             failed_at_s=failed,
             detail=answer.detail,
             is_verified=answer.is_verified,
+            failing_since_s=0.0 if is_ok else (before.began_s if before else 0.0) or now_s,
         )
         if before is None or before.outcome is not answer.outcome:
             event(_log, "probe_changed", appliance=appliance_id, outcome=answer.outcome, detail=answer.detail or "-")

@@ -166,7 +166,13 @@ class World:
             self.probes[node, name] = make_probe(self.now_s, vantage=node)
             return
         failed = (*(before.failed_at_s if before else ()), self.now_s)[-5:]
-        self.probes[node, name] = ProbeSeen(vantage=node, at_s=self.now_s, outcome=GONE, failed_at_s=failed)
+        self.probes[node, name] = ProbeSeen(
+            vantage=node,
+            at_s=self.now_s,
+            outcome=GONE,
+            failed_at_s=failed,
+            failing_since_s=(before.began_s if before else 0.0) or self.now_s,
+        )
 
     def healthy(self):
         return {name for name, track in self.tracks.items() if track.health.state is HealthState.HEALTHY}
@@ -262,3 +268,37 @@ def test_a_cut_off_node_that_decides_alone_holds_the_last_state():
         world.turn()
     assert world.is_held
     assert world.healthy() == set(world.names)
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 5])
+@pytest.mark.parametrize("offset", range(4))
+def test_all_but_one_are_cut_off_at_once_and_nobody_is_marked_down(nodes, offset):
+    world = World(4, nodes)
+    for _ in range(5 + offset):
+        world.turn()
+    world.broken = {(node, name) for node in world.nodes[:-1] for name in world.names}
+    for _ in range(30):
+        world.turn()
+        assert world.healthy() == set(world.names)
+    world.died_s["a-0"] = world.now_s
+    for _ in range(CONCLUDED_WITHIN):
+        world.turn()
+    assert world.healthy() == {"a-1", "a-2", "a-3"}
+
+
+def test_a_prober_that_passed_before_the_others_failed_is_awaited_for_a_while():
+    def judged(newest_s):
+        failing = tuple(
+            ProbeSeen(
+                vantage=node,
+                at_s=newest_s,
+                outcome=GONE,
+                failed_at_s=(newest_s - 1, newest_s),
+                failing_since_s=NOW + 1,
+            )
+            for node in ("c1", "c2")
+        )
+        return judge_probes((*failing, make_probe(NOW, vantage="c3")), after_s=NOW - 30, probers=3)
+
+    assert judged(NOW + 4).is_split
+    assert judged(NOW + 6).is_fail
