@@ -489,3 +489,36 @@ def _file_numbers(url: str) -> list[int]:
         return [number for title in store.titles() for number in title.file_nos]
     finally:
         store.close()
+
+
+def test_maintenance_from_the_command_line(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "control"
+    assert cli("init", str(folder), "--host", "127.0.0.1").code == 0
+    with running(folder) as node:
+        assert cli("site", "add", "ams1", "--region", "nl", *node.options).code == 0
+        plan = ("maintenance", "plan", "--site", "ams1", "--reason", "power", *node.options)
+        day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 3 * 86_400))
+        for words, said in (
+            (("--start", f"{day}T02:00", "--for", "3h"), "has no time zone: add Z"),
+            (("--start", f"{day}T02:00Z"), "what has no end is disabled instead"),
+            (("--start", f"{day}T02:00Z", "--end", f"{day}T01:00Z"), "check both, and the zone"),
+            (("--start", "2020-01-01T02:00Z", "--for", "3h"), "in the past"),
+            (("--start", f"{day}T02:00Z", "--for", "31d"), "at most 30d 00h"),
+        ):
+            refused = cli(*plan, *words)
+            assert refused.code != 0
+            assert said in " ".join(refused.err.split())
+        made = cli(*plan, "--start", f"{day} 02:00", "--for", "3h", "--zone", "Europe/Amsterdam")
+        assert (made.code, made.err.startswith("w1: site ams1 from")) == (0, True), made.err
+        assert f"{day} 02:00 CE" in made.err
+        again = cli(*plan, "--start", f"{day} 03:00", "--for", "3h", "--zone", "Europe/Amsterdam")
+        assert "is in maintenance window w1" in " ".join(again.err.split())
+        listed = json.loads(cli("maintenance", "list", "--json", *node.options).out)
+        assert [(one["window_id"], one["state"], one["site_id"]) for one in listed] == [("w1", "planned", "ams1")]
+        shown = cli("maintenance", "show", "w1", *node.options)
+        assert "planned by" in shown.out
+        assert "operator:" in shown.out
+        assert cli("maintenance", "cancel", "w1", "--reason", "later", *node.options).code == 0
+        assert cli("maintenance", "cancel", "w1", *node.options).code != 0
+        assert json.loads(cli("maintenance", "list", "--json", *node.options).out) == []
+        assert cli("maintenance", "show", "../titles", *node.options).code != 0
