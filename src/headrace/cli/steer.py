@@ -1,4 +1,4 @@
-"""`headrace steer`: run a steering node, and explain its answers."""
+"""`headrace steer`: run a steering node, explain its answers, replay its sessions."""
 
 import os
 from datetime import datetime, time, timedelta
@@ -18,12 +18,15 @@ from headrace.playback.adapters.disk import PARTS_NAME
 from headrace.playback.adapters.explainer import ask_explanation
 from headrace.playback.adapters.geo import open_locator
 from headrace.playback.adapters.history import PartFolder
+from headrace.playback.adapters.session_log import read_sessions
 from headrace.playback.answers import Answers
 from headrace.playback.bodies import Bodies
-from headrace.playback.config import load_playback_config, parse_playback_config
+from headrace.playback.config import PlaybackConfig, load_playback_config, parse_playback_config
 from headrace.playback.run import run_playback
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.explain import ExplainedAppliance, Explanation
+from headrace.steering.model import SteeringSnapshot
+from headrace.steering.replay import Replayed, replay
 from headrace.wire.codec import encode
 from headrace.wire.snapshot import unpack_snapshot
 
@@ -114,6 +117,33 @@ def _steer_explain(
         out.print(_footer(found))
 
 
+@steer.command("replay")
+def _steer_replay(
+    log: Annotated[Path, typer.Argument(help="Log of sessions given out (settings: [log] file).")],
+    snapshot: Annotated[Path, typer.Option(help="The snapshot to replay against: snapshot.bin of a node.")],
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings to replay with: limits, loads, location database.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Appliances to list by their peaks.", min=0, max=100_000)] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Give the sessions of a log out again, by another snapshot or other settings, and show what would have changed.
+
+    Example: [bold]headrace steer replay sessions.log --snapshot snapshot.bin --settings tried.toml[/]
+    """
+    config = _settings(settings)
+    compiled = compile_snapshot(_snapshot(snapshot))
+    bad: list[int] = []
+    sessions = read_sessions(log, config.clients.location_database, bad)
+    found = replay(sessions, compiled, config.rank_limits, top=top)
+    if bad:
+        typer.echo(f"{len(bad)} lines are no sessions and were left out, the first is line {bad[0]}", err=True)
+    if as_json:
+        typer.echo(encode(found).decode())
+    else:
+        _print_replayed(found)
+
+
 def read_moment(text: str, *, now_s: float) -> float:
     """UTC epoch seconds of a past moment as people write it; a time without a day is of the last 24 hours.
 
@@ -145,11 +175,7 @@ def _run(config: Path | None, *, accept_older: bool, log_level: str) -> None:
 
 
 def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) -> Explanation:
-    try:
-        read = unpack_snapshot(snapshot.read_bytes(), find=PartFolder(snapshot.parent / PARTS_NAME).find)
-    except OSError as error:
-        raise UsageError(f"cannot read the snapshot {snapshot}: {error}") from None
-    settings = load_playback_config(config) if config else parse_playback_config(_LOCAL, source="defaults")
+    read, settings = _snapshot(snapshot), _settings(config)
     locate = open_locator(settings.clients.location_database)
     answers = Answers(compile_snapshot(read), settings, locate, Bodies(0), settings.new_ledger())
     compiled, now_s = answers.compiled, SystemClock().now_s()
@@ -159,6 +185,17 @@ def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) 
         known = title in answers.compiled.library.titles
         raise UsageError(f"{client!r} is not an IP address" if known else f"the snapshot has no title {title}")
     return found
+
+
+def _snapshot(file: Path) -> SteeringSnapshot:
+    try:
+        return unpack_snapshot(file.read_bytes(), find=PartFolder(file.parent / PARTS_NAME).find)
+    except OSError as error:
+        raise UsageError(f"cannot read the snapshot {file}: {error}") from None
+
+
+def _settings(file: Path | None) -> PlaybackConfig:
+    return load_playback_config(file) if file else parse_playback_config(_LOCAL, source="defaults")
 
 
 _LOCAL = """
@@ -214,3 +251,18 @@ def _footer(found: Explanation) -> str:
     place = "unknown" if found.latitude_deg is None else f"{found.latitude_deg:.1f}, {found.longitude_deg:.1f}"
     origin = f"then the origin, {found.origin_url}" if found.origin_url else "no origin is set"
     return f"{origin} · client's place {place} · snapshot {found.snapshot_version}, {found.snapshot_age_s:.0f} s old"
+
+
+def _print_replayed(found: Replayed) -> None:
+    out.print(f"{found.sessions} sessions, {found.moved_ratio:.1%} would have begun on another appliance")
+    if found.unknown_titles:
+        out.print(f"{found.unknown_titles} more are of titles that the snapshot does not have")
+    table = Table("", "as logged", "replayed")
+    for tier in dict.fromkeys((*found.tiers_before, *found.tiers_after)):
+        table.add_row(tier, f"{found.tiers_before.get(tier, 0):.1%}", f"{found.tiers_after.get(tier, 0):.1%}")
+    if found.mean_km_before is not None and found.mean_km_after is not None:
+        table.add_row("mean distance, km", f"{found.mean_km_before:.0f}", f"{found.mean_km_after:.0f}")
+    table.add_row("appliances over capacity", str(found.full_before), str(found.full_after))
+    for peak in found.peaks:
+        table.add_row(f"peak of {peak.appliance_id}", f"{peak.before_ratio:.0%}", f"{peak.after_ratio:.0%}")
+    out.print(table)

@@ -95,6 +95,14 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The log of sessions given out."""
+
+    file: str
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainSettings:
     """Who may look inside."""
 
@@ -113,6 +121,7 @@ class PlaybackConfig:
     clients: ClientSettings
     limits: LimitSettings
     explain: ExplainSettings
+    log: LogSettings
 
     @property
     def rank_limits(self) -> Limits:
@@ -214,6 +223,7 @@ def _check_ranges(config: PlaybackConfig, source: str) -> None:
         ("limits.per_client_per_10s", limits.per_client_per_10s, 0, 1_000_000_000),
         ("limits.overload_lag_s", limits.overload_lag_s, 0.01, 3600),
         ("limits.url_bytes", limits.url_bytes, 256, 65_536),
+        ("log.most_bytes", config.log.most_bytes, 1, 2**50),
         ("limits.retry_after_s", limits.retry_after_s, 1, 86_400),
     ):
         if not least <= value <= most:

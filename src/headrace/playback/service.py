@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from headrace.base.clock import Clock
+from headrace.playback.adapters.session_log import SessionLog
 from headrace.playback.adapters.tally import TallyFolder
 from headrace.playback.answers import JSON, Answer, Answers, Place, problem
 from headrace.playback.clients import ClientReader, is_loopback
@@ -90,6 +91,8 @@ class PlaybackService:
         self._base_urls: dict[tuple[str, str], str] = {}
         self._asked_by: dict[str, int] = {}
         self._begun_by: dict[str, int] = {}
+        self.session_log = SessionLog(config.log.file, most_bytes=config.log.most_bytes)
+        self._has_log = bool(config.log.file)
         self._most_begun = config.load.sessions_per_client
         self._window = 0
         self._number = 0
@@ -143,8 +146,8 @@ class PlaybackService:
             answer = answers.find(place, key, client, asked) or answers.playlist(
                 place, asked, base_url, client=client, key=key, is_gzip=is_gzip
             )
-            if answer.status == 200:
-                self._begun(answers, answer, client)
+            if answer.status == 200 and scope.method == "GET":
+                self._begun(answers, asked, answer, client)
             return answer
         if kind is _FILE:
             return self._redirect(answers, place, asked, path, query)
@@ -160,7 +163,8 @@ class PlaybackService:
             self._begun_by.clear()
 
     def leave_counters(self) -> None:
-        """Write the counters for the other workers; blocks shortly."""
+        """Write the counters for the other workers, and the log; blocks shortly."""
+        self.session_log.write()
         self._tally.leave(to_record(self._counters))
 
     def install(self, answers: Answers) -> None:
@@ -209,10 +213,13 @@ class PlaybackService:
         except QueryError as error:
             return problem(asked.kind, 400, "invalid-query", str(error))
 
-    def _begun(self, answers: Answers, answer: Answer, client: str) -> None:
+    def _begun(self, answers: Answers, asked: Asked, answer: Answer, client: str) -> None:
         """Count a session that begins. One client counts only so often: it can fill nobody's appliance with words."""
         tiers = self._counters.tiers
         tiers[answer.tier] = tiers.get(answer.tier, 0) + 1
+        if self._has_log and asked.title_id is not None:
+            now_s = self._clock.now_s()
+            self.session_log.add(now_s, client, asked.title_id, answer.first, answer.session_bps)
         begun = self._begun_by.get(client, 0)
         if not answer.first or begun >= self._most_begun:
             return

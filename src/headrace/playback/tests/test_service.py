@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -404,3 +405,157 @@ async def test_no_request_is_answered_with_500(
     reply = await node.ask(path, query, client="127.0.0.1:1", header_lines=lines)
     assert reply.status in (200, 302, 400, 403, 404, 410)
     assert all("\n" not in value and "\r" not in value for _, value in reply.headers)
+
+
+MASTER = "/v1/titles/film/master.m3u8"
+
+
+async def test_a_burst_between_two_snapshots_is_shared_out(tmp_path: Path) -> None:
+    """10,000 sessions in a second: the first appliance of a title is not overrun, and the answers stay the same for
+    each client while nothing changes."""
+    node = Node(tmp_path, "[listen]\nworkers = 2\n[load]\nsession_bps = 1_000_000.0").install()
+    begun: dict[str, float] = {}
+    for number in range(10_000):
+        body = (await node.ask(MASTER, client=f"192.0.2.{number % 250}:1")).body
+        first = order_of(body)[0]
+        begun[first] = begun.get(first, 0.0) + 2 * 1e6  # the other worker gives out as much
+    assert set(begun) == {"a", "b", "c"}
+    for name in ("a", "b"):
+        assert 0.7 <= begun[name] / 10e9 <= 0.92
+    path, clients = "/v1/steering/hls/film", [f"192.0.2.{no}:1" for no in range(60)]
+    assert len({(await node.ask(path, client=one)).body for one in clients}) > 1
+    assert [(await node.ask(path, client=one)).body for one in clients] == [
+        (await node.ask(path, client=one)).body for one in clients
+    ]
+
+
+async def test_one_client_cannot_fill_an_appliance_with_words(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[load]\nsessions_per_client = 10").install()
+    for _ in range(2000):
+        await node.ask(MASTER)
+    assert node.ledger.levels == {}
+    assert 0 < node.ledger.pending_bps(order_of((await node.ask(MASTER)).body)[0]) < 1e9
+
+
+async def test_a_lying_throughput_changes_no_answer_of_others(node: Node) -> None:
+    query = (await node.ask(MASTER)).body.decode().partition("hls/film?")[2].partition('"')[0]
+    path = "/v1/steering/hls/film"
+    honest = await node.ask(path, f"{query}&_HLS_pathway=a&_HLS_throughput=20000000", client="192.0.2.9:1")
+    for lie in ("0", "1", "-1", "9" * 14, "1e400", "nan", "inf"):
+        await node.ask(path, f"{query}&_HLS_pathway=a&_HLS_throughput={lie}", client="192.0.2.66:1")
+    again = await node.ask(path, f"{query}&_HLS_pathway=a&_HLS_throughput=20000000", client="192.0.2.9:1")
+    assert again.body == honest.body
+    assert node.ledger.levels == {}
+
+
+async def test_shedding_moves_some_clients_and_overload_some_sessions(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[load]\nsession_bps = 1.0").install()
+    nearly = (replace(FLEET[0], tx_bps=8.25e9), replace(FLEET[1], tx_bps=8.25e9), FLEET[2])
+    node.install(replace(SNAPSHOT, version=4, appliances=nearly))
+    firsts = [order_of((await node.ask(MASTER, client=f"192.0.2.{no}:1")).body)[0] for no in range(250)]
+    assert set(firsts) == {"a", "b", "c"}
+    assert 0.1 < firsts.count("c") / 250 < 0.4
+    over = (replace(FLEET[0], tx_bps=11e9), *FLEET[1:])
+    node.install(replace(SNAPSHOT, version=5, appliances=over))
+    query = "p=a.b.c._origin&v=00000000&_HLS_pathway=a&_HLS_throughput=20000000"
+    firsts = []
+    for no in range(250):
+        reply = await node.ask("/v1/steering/hls/film", query, client=f"192.0.2.{no}:1")
+        firsts.append(json.loads(reply.body)["PATHWAY-PRIORITY"][0])
+    assert 0.1 < 1 - firsts.count("a") / 250 < 0.5
+    node.install(replace(SNAPSHOT, version=6))
+    back = await node.ask("/v1/steering/hls/film", query)
+    assert json.loads(back.body)["PATHWAY-PRIORITY"][0] in ("a", "b")
+
+
+async def test_explain_at_a_past_moment(node: Node) -> None:
+    past = compile_snapshot(replace(SNAPSHOT, version=2, appliances=FLEET[2:]))
+    node.service.past = {1_700_000_000.0: past}.get
+    query, here = "client=192.0.2.1&title=film&at=", {"client": "127.0.0.1:9"}
+    found = json.loads((await node.ask("/v1/explain", query + "1700000000", **here)).body)
+    assert (found["snapshot_version"], [row["appliance_id"] for row in found["appliances"]]) == (2, ["c"])
+    assert (await node.ask("/v1/explain", query + "1600000000", **here)).status == 404
+    for bad in ("nan", "-1", "yesterday", "1e99"):
+        assert (await node.ask("/v1/explain", query + bad, **here)).status in (400, 404)
+    row = json.loads((await node.ask("/v1/explain", "client=192.0.2.1&title=film", **here)).body)["appliances"][0]
+    assert (row["prefix"], row["path_length"], row["med"]) == ("192.0.2.0/24", 0, 0)
+
+
+async def test_sessions_are_counted_by_tier_and_logged(tmp_path: Path) -> None:
+    node = Node(tmp_path / "tally", f"[log]\nfile = '{tmp_path}/sessions.log'").install()
+    await node.ask(MASTER)
+    await node.ask(MASTER, method="HEAD")
+    await node.ask("/v1/titles/film/manifest.mpd", client="[2001:db8::1]:9")
+    node.service.leave_counters()
+    lines = (tmp_path / "sessions.log").read_text().splitlines()
+    assert [line.split()[1:3] for line in lines] == [["192.0.2.1", "film"], ["2001:db8::1", "film"]]
+    text = (await node.ask("/metrics", client="127.0.0.1:9")).body.decode()
+    assert 'headrace_steering_sessions_total{tier="embedded"} 2.0' in text
+    assert 'headrace_steering_appliances{reason="able"} 3.0' in text
+    assert "headrace_steering_snapshot_client_classes 3.0" in text
+
+
+HOSTILE_FORWARDED = [
+    "for=192.0.2.5",
+    'for="[2001:db8::5]:80"',
+    "for=" + "a" * 60_000,
+    "for=192.0.2.5," * 5000,
+    'for="' + "\\" * 30_000,
+    'for="' + '\\"' * 30_000,
+    "for=;" * 20_000,
+    "for=unknown, for=_hidden, for=\x00",
+    "for=\udcff\udcfe",
+    'for="192.0.2.5',
+    "=" * 60_000,
+    "for=[::1, for=]",
+]
+
+
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for"])
+@pytest.mark.parametrize("value", HOSTILE_FORWARDED)
+async def test_hostile_forwarding_headers_cost_little_and_change_nothing(
+    tmp_path: Path, header: str, value: str
+) -> None:
+    extra = f"[clients]\ntrusted_proxies = ['127.0.0.1']\naddress_header = '{header}'"
+    node = Node(tmp_path, extra).install()
+    lines = (("host", "x"), (header, value))
+    started_s = time.process_time()
+    reply = await node.ask(MASTER, client="127.0.0.1:1", header_lines=lines)
+    assert reply.status == 200
+    assert time.process_time() - started_s < 1
+    stranger = await node.ask(MASTER, client="198.51.100.1:1", header_lines=lines)
+    assert order_of(stranger.body) == ["c", "_origin"], "not from a proxy: not believed"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/v1/titles/" + "x" * 65_536 + "/master.m3u8", "", 414),
+        (MASTER, "x" * 65_536, 414),
+        ("/v1/steering/hls/film", "p=" + "a." * 30_000, 414),
+        ("/v1/steering/hls/film", "p=" + ".".join("a" * 2 for _ in range(99)), 400),
+        ("/v1/steering/hls/film", "p=a&_HLS_pathway=%ff%fe", 400),
+        ("/v1/steering/hls/film", "p=\udcff", 400),
+        ("/v1/steering/dash/film", "_DASH_pathway=a&_DASH_throughput=many", 400),
+        ("/v1/titles/\udcff\udcfe/master.m3u8", "", 400),
+        ("/v1/titles/..%2f..%2fetc/master.m3u8", "", 400),
+        ("/v1/titles/film\x00/master.m3u8", "", 400),
+        ("/v1/titles/" + "x" * 129 + "/manifest.mpd", "", 400),
+        ("/v1/titles/nobody-made-this/manifest.mpd", "", 404),
+        (f"/f/00/{'0' * 64}.mp4", "", 404),
+        ("/f/zz/../../etc/passwd", "", 404),
+    ],
+)
+async def test_bad_input_is_refused_clearly_and_touches_no_state(
+    node: Node, path: str, query: str, status: int
+) -> None:
+    answers = node.service.answers
+    assert answers is not None
+    before = (answers.kept, node.ledger.stamp, dict(node.counters.tiers))
+    reply = await node.ask(path, query)
+    assert reply.status == status
+    problem = json.loads(reply.body)
+    assert problem["code"]
+    assert problem["detail"]
+    assert len(reply.body) < 1000
+    assert (answers.kept, node.ledger.stamp, dict(node.counters.tiers)) == before
