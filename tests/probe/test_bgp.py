@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.appliance.bgp.speaker import Patience
 from headrace.appliance.bgp.testing_routers import (
     BAD,
     BAD_AS,
@@ -130,6 +131,33 @@ async def test_a_killed_agent_and_a_killed_speaker_lose_nothing(tmp_path: Path):
             await appliance.until(lambda: appliance.state(BIRD) is SessionState.ESTABLISHED, "its session", 40)
             assert control.has(BIRD, A, B)
             assert all(table.table_digest for request in control.requests for table in request.sessions)
+
+
+async def test_a_speaker_that_hangs_is_ended_with_its_collector_and_started_again(tmp_path: Path):
+    appliance, bird = Appliance(tmp_path, peer(BIRD)), Bird(tmp_path)
+    bird.v4 = [bird_route(A)]
+    control = appliance.control
+    appliance.patience = Patience(look_s=1.0, answer_s=2.0, end_s=0.5)
+    async with bird.running(), appliance.agent():
+        await appliance.until(lambda: control.has(BIRD, A), "the table")
+        before = session_of(appliance)
+        assert len(before) == 2
+        for pid in before:
+            os.kill(pid, signal.SIGSTOP)
+        await appliance.until(lambda: appliance.state(BIRD) is SessionState.DOWN, "nobody answers")
+        await appliance.until(lambda: appliance.state(BIRD) is SessionState.ESTABLISHED, "the next speaker", 40)
+        assert control.has(BIRD, A)
+        assert not [pid for pid in before if is_there(pid)]
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def session_of(appliance: Appliance) -> list[int]:
+    """Pids of ExaBGP and its collector."""
+    leader = (appliance.folder / "speaker.pid").read_text().split()[0]
+    return [int(leader), *map(int, Path(f"/proc/{leader}/task/{leader}/children").read_text().split())]
 
 
 async def test_over_its_limit_a_session_is_closed_and_opened_again_when_told(tmp_path: Path):

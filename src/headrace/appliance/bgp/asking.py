@@ -20,7 +20,7 @@ from headrace.wire.routes import SessionTable
 SOCKET = "speaker.sock"
 MOST_FRAME_BYTES = 64 << 20
 MOST_WAIT_S = 15.0
-"""How long LOOK waits for something to change."""
+"""How long LOOK waits at most for something to change."""
 _SIZE = struct.Struct(">I")
 
 
@@ -53,6 +53,8 @@ class Question:
 
     what: What
     after: int = 0
+    wait_s: float = MOST_WAIT_S
+    """Of LOOK, at most."""
     digests: tuple[str, ...] = ()
     settings: BgpSettings | None = None
 

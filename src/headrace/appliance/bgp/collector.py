@@ -250,12 +250,12 @@ class Collector:
             case What.END:
                 await self._end("the agent says so")
             case What.LOOK:
-                await self._wait_for_change(question.after)
+                await self._wait_for_change(question.after, min(question.wait_s, MOST_WAIT_S))
         return encode(self._looked())
 
-    async def _wait_for_change(self, after: int) -> None:
+    async def _wait_for_change(self, after: int, wait_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(MOST_WAIT_S):
+            async with asyncio.timeout(wait_s):
                 while self._sessions.version == after:
                     self._changed.clear()
                     await self._changed.wait()

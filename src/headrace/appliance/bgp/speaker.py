@@ -15,7 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -46,10 +46,6 @@ from headrace.wire.files import write_atomic
 from headrace.wire.routes import ChunkRef, SessionTable
 
 _log = logging.getLogger(__name__)
-_START_LIMIT_S = 30.0
-_ANSWER_LIMIT_S = 60.0
-"""A collector that packs a full table is busy for some seconds."""
-_END_LIMIT_S = 10.0
 _POLL_S = 0.1
 _RETRY_MOST_S = 30.0
 _STEADY_S = 60.0
@@ -61,11 +57,26 @@ _CHILDREN: list["subprocess.Popen[bytes]"] = []
 _NO_MD5 = "this system's kernel has no TCP MD5 (CONFIG_TCP_MD5SIG): no session where md5_password is set"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the speaker is waited for, in seconds."""
+
+    start_s: float = 30.0
+    look_s: float = MOST_WAIT_S
+    """Between signs of life when nothing changes."""
+    answer_s: float = 60.0
+    """A collector that packs a full table is busy for some seconds."""
+    end_s: float = 10.0
+
+
 class BgpSpeaker:
     """The speaker of one state folder. `run` keeps it; the rest tells what it has heard."""
 
-    def __init__(self, folder: Path, settings: BgpSettings, *, clock: Clock, rng: Rng) -> None:
+    def __init__(
+        self, folder: Path, settings: BgpSettings, *, clock: Clock, rng: Rng, patience: Patience | None = None
+    ) -> None:
         """`folder` is the speaker's own, made when there are peers."""
+        self._patience = patience or Patience()
         self._folder, self._clock, self._rng = folder, clock, rng
         self._settings = _without_impossible(settings)
         self._reader: asyncio.StreamReader | None = None
@@ -95,12 +106,16 @@ class BgpSpeaker:
             await self._end_old()
             self.changed.set()
             await asyncio.Event().wait()
+        has_hung = False
         while True:
             started_s = self._clock.monotonic_s()
             try:
-                await self._take_over_or_start()
+                await self._take_over_or_start(has_hung=has_hung)
+                has_hung = False
                 await self._look_for_ever()
             except (SpeakerError, MalformedError, OSError, EOFError, TimeoutError) as error:
+                # One that does not answer is not asked again whether it does.
+                has_hung = isinstance(error, TimeoutError)
                 self._say_lost(error)
             except Exception:
                 # The top of the loop: serving and filling go on without routes.
@@ -149,7 +164,9 @@ class BgpSpeaker:
     async def _look_for_ever(self) -> None:
         after = 0
         while True:
-            looked = decode(Looked, await self._ask(Question(what=What.LOOK, after=after)))
+            looked = decode(
+                Looked, await self._ask(Question(what=What.LOOK, after=after, wait_s=self._patience.look_s))
+            )
             after = looked.version
             self._take(looked)
 
@@ -165,8 +182,8 @@ class BgpSpeaker:
             self._sessions = sessions
             self.changed.set()
 
-    async def _take_over_or_start(self) -> None:
-        if await self._is_ours():
+    async def _take_over_or_start(self, *, has_hung: bool) -> None:
+        if not has_hung and await self._is_ours():
             event(_log, "bgp_speaker_taken_over")
             return
         await self._end_old()
@@ -194,7 +211,7 @@ class BgpSpeaker:
         child = self._spawn()
         write_atomic(self._folder / _PID, f"{child.pid} {_started_ticks(child.pid)}".encode(), mode=0o600)
         event(_log, "bgp_speaker_started", pid=child.pid, peers=len(self._settings.peers))
-        async with asyncio.timeout(_START_LIMIT_S):
+        async with asyncio.timeout(self._patience.start_s):
             while True:
                 if child.poll() is not None:
                     raise SpeakerError(f"ExaBGP ended with {child.returncode}: {self._last_words()}")
@@ -236,15 +253,14 @@ class BgpSpeaker:
         if process is None:
             return
         with contextlib.suppress(OSError, EOFError, TimeoutError, SpeakerError, MalformedError):
-            async with asyncio.timeout(_END_LIMIT_S):
+            async with asyncio.timeout(self._patience.end_s):
                 await self._call_up()
                 await self._ask(Question(what=What.END))
         self._hang_up()
-        if not await self._is_gone(_END_LIMIT_S):
+        if not await self._is_gone(self._patience.end_s):
             event(_log, "bgp_speaker_killed", level=logging.WARNING, pid=process)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process, signal.SIGKILL)
-            await self._is_gone(_END_LIMIT_S)
+            _kill_session(process)
+            await self._is_gone(self._patience.end_s)
 
     async def _is_gone(self, limit_s: float) -> bool:
         end_s = self._clock.monotonic_s() + limit_s
@@ -282,7 +298,7 @@ class BgpSpeaker:
     async def _ask(self, question: Question) -> bytes:
         assert self._reader is not None
         assert self._writer is not None
-        return await _exchange(self._reader, self._writer, question)
+        return await _exchange(self._reader, self._writer, question, self._patience)
 
     async def _ask_beside(self, question: Question) -> bytes:
         """Over a connection of its own: the other one waits for changes."""
@@ -290,15 +306,17 @@ class BgpSpeaker:
             with short_path(self._folder, SOCKET) as path:
                 reader, writer = await asyncio.open_unix_connection(path)
             try:
-                return await _exchange(reader, writer, question)
+                return await _exchange(reader, writer, question, self._patience)
             finally:
                 writer.close()
         except (OSError, EOFError, TimeoutError) as error:
             raise SpeakerError(f"no BGP speaker answers in {self._folder}: {error or type(error).__name__}") from None
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question) -> bytes:
-    async with asyncio.timeout(_ANSWER_LIMIT_S + MOST_WAIT_S):
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question, patience: Patience
+) -> bytes:
+    async with asyncio.timeout(patience.answer_s + patience.look_s):
         write_frame(writer, encode(question))
         await writer.drain()
         return await read_frame(reader)
@@ -388,12 +406,20 @@ def md5_is_possible() -> bool:
 
 
 def _find(folder: Path) -> int | None:
-    """The speaker that was started last in this folder, if it lives; its pid is also its process group."""
+    """The speaker that was started last in this folder, if it lives; its pid is also its session's."""
     with contextlib.suppress(OSError, ValueError):
         pid, ticks = (int(word) for word in (folder / _PID).read_text().split())
         if _started_ticks(pid) == ticks:
             return pid
     return None
+
+
+def _kill_session(leader: int) -> None:
+    """Kill a process and all of its session: the collector is in it, with a process group of its own."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _started_ticks(pid: int) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from headrace.appliance.bgp.reports import RouteReports
 from headrace.appliance.bgp.settings import BgpPeer, BgpSettings
-from headrace.appliance.bgp.speaker import BgpSpeaker
+from headrace.appliance.bgp.speaker import BgpSpeaker, Patience
 from headrace.appliance.bgp.testing import FakeRouteControl
 from headrace.appliance.testing_peers import serving
 from headrace.base.clock import SystemClock
@@ -210,6 +210,7 @@ class Appliance:
             peers=peers,
         )
         self.control = FakeRouteControl()
+        self.patience = Patience()
         self.speaker: BgpSpeaker
         self.reports: RouteReports
 
@@ -221,7 +222,7 @@ class Appliance:
     async def agent(self, *, is_killed: bool = False, url: str = "", token: str = "") -> AsyncIterator[None]:
         """An agent's part; its speaker outlives it when it is killed. Reports go to `url`, else to `control`."""
         clock, rng = SystemClock(), make_rng(1)
-        self.speaker = BgpSpeaker(self.folder, self.settings, clock=clock, rng=rng)
+        self.speaker = BgpSpeaker(self.folder, self.settings, clock=clock, rng=rng, patience=self.patience)
         async with AsyncExitStack() as stack:
             url = url or await stack.enter_async_context(serving(self.control.handle))
             client = await stack.enter_async_context(open_client((url,), token or "none", timeout_s=5.0))
