@@ -20,7 +20,7 @@ import pytest
 from headrace.fleet.model import HealthState
 from headrace.steering.model import SteeringSnapshot
 from headrace.steering.testing import HEALTHY, make_appliance, make_site, make_snapshot, make_title, numbers_of
-from headrace.wire.snapshot import pack_snapshot
+from headrace.wire.snapshot import pack_sections, write_table
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
 WAIT_S = 15.0
@@ -34,11 +34,16 @@ class SnapshotServer:
         self.status = 200
         self.tokens: list[str] = []
         self.not_modified = 0
+        self.parts: dict[str, bytes] = {}
+        self.parts_asked: list[str] = []
         self._server: ThreadingHTTPServer | None = None
         self.port = free_port()
 
-    def give(self, snapshot: SteeringSnapshot) -> None:
-        self.body = pack_snapshot(snapshot)
+    def give(self, snapshot: SteeringSnapshot, *, has_parts: bool = False) -> None:
+        """Hand out a snapshot, as one file or with everything but head and loads as parts."""
+        sections = pack_sections(snapshot)
+        self.parts = {one.digest: bytes(one.body) for one in sections}
+        self.body = write_table(sections, is_inside=lambda one: not has_parts or one.name in ("head", "live"))
 
     def start(self) -> None:
         outer = self
@@ -65,6 +70,10 @@ class SnapshotServer:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         self.tokens.append(request.headers.get("authorization", ""))
         body, status = self.body, self.status
+        digest = request.path.removeprefix("/v1/snapshot/parts/")
+        if digest != request.path:
+            self.parts_asked.append(digest)
+            body, status = self.parts.get(digest, b""), 200 if digest in self.parts else 404
         tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         if status == 200 and request.headers.get("if-none-match") == tag:
             self.not_modified += 1
@@ -434,3 +443,76 @@ def test_explain_by_a_node_and_from_its_file_agree(node: SteeringNode) -> None:
     assert (unknown.returncode, "unknown-title" in unknown.stderr) == (44, True)
     nobody = explain("--title", "film", "--steer", "http://127.0.0.1:1")
     assert nobody.returncode == 44
+
+
+def test_large_sections_are_fetched_once_and_kept(node: SteeringNode, control: SnapshotServer) -> None:
+    control.give(SNAPSHOT, has_parts=True)
+    node.start()
+    node.wait(lambda: node.version() == 5)
+    assert node.get(MASTER).status_code == 200
+    asked = len(control.parts_asked)
+    assert asked == len(set(control.parts_asked)) > 0
+    busier = tuple(replace(one, tx_bps=1e9) for one in SNAPSHOT.appliances)
+    control.give(replace(SNAPSHOT, version=6, appliances=busier), has_parts=True)
+    node.wait(lambda: node.version() == 6)
+    assert len(control.parts_asked) == asked, "only loads changed"
+    node.stop()
+    control.stop()
+    node.start()
+    node.wait(lambda: node.version() == 6)
+    assert node.get(MASTER).status_code == 200
+    part = next(iter((node.state / "parts").iterdir()))
+    node.stop()
+    part.write_bytes(b"changed")
+    node.start()
+    node.wait(lambda: "snapshot_file_broken" in node.log())
+    assert node.get(MASTER).status_code == 503
+
+
+def test_a_part_that_was_changed_on_the_way_changes_nothing(node: SteeringNode, control: SnapshotServer) -> None:
+    node.start()
+    node.wait(lambda: node.version() == 5)
+    control.give(replace(SNAPSHOT, version=6), has_parts=True)
+    control.parts = dict.fromkeys(control.parts, b"nonsense")
+    node.wait(lambda: "snapshot_pull_failed" in node.log())
+    assert node.version() == 5
+    control.give(replace(SNAPSHOT, version=7), has_parts=True)
+    node.wait(lambda: node.version() == 7)
+
+
+def test_a_past_answer_is_explained_and_sessions_are_replayed(tmp_path: Path, control: SnapshotServer) -> None:
+    log = tmp_path / "sessions.log"
+    node = SteeringNode(tmp_path, control.port, extra=f'[log]\nfile = "{log}"')
+    try:
+        node.start()
+        node.wait(lambda: node.version() == 5)
+        for _ in range(5):
+            assert node.get(MASTER).status_code == 200
+        between_s = time.time()
+        time.sleep(0.05)
+        lost = replace(HEALTHY, state=HealthState.LOST)
+        dead = tuple(replace(one, health=lost) for one in SNAPSHOT.appliances)
+        control.give(replace(SNAPSHOT, version=6, appliances=dead))
+        node.wait(lambda: node.version() == 6)
+
+        def steer(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [HEADRACE, "steer", *arguments], capture_output=True, text=True, timeout=20, check=False
+            )
+
+        explain = ("explain", "--client", "127.0.0.1", "--title", "film", "--steer", node.url, "--json")
+        now = json.loads(steer(*explain).stdout)
+        then = json.loads(steer(*explain, "--at", f"{between_s:.3f}").stdout)
+        assert {row["reason"] for row in now["appliances"]} == {"lost"}
+        assert (then["snapshot_version"], then["appliances"][0]["reason"]) == (5, "chosen")
+        never = steer(*explain, "--at", "2001-01-01T00:00")
+        assert (never.returncode, "not-kept" in never.stderr) == (44, True)
+        assert steer(*explain, "--at", "soon").returncode == 2
+        node.wait(lambda: log.exists() and len(log.read_text().splitlines()) == 5)
+        replayed = steer("replay", str(log), "--snapshot", str(node.state / "snapshot.bin"), "--json")
+        found = json.loads(replayed.stdout)
+        assert (found["sessions"], found["moved_ratio"], found["tiers_after"]) == (5, 1.0, {"origin": 1.0})
+        table = steer("replay", str(log), "--snapshot", str(node.state / "snapshot.bin"))
+        assert "100.0% would have begun" in table.stdout
+    finally:
+        node.close()
