@@ -1,6 +1,7 @@
 """From a router to the snapshot that steering reads: real BIRD, speaker and control plane."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def network():
         yield
 
 
-async def test_what_a_router_announces_is_in_the_snapshot_within_seconds(tmp_path: Path):
+async def test_what_a_router_announces_is_in_the_snapshot_within_seconds(tmp_path: Path, caplog):
+    caplog.set_level(logging.INFO, logger="headrace")
     appliance, bird = Appliance(tmp_path, peer(BIRD), peer(BIRD6)), Bird(tmp_path)
     bird.v4, bird.v6 = [bird_route(A), bird_route(B)], [bird_route(A6)]
     with running_control(tmp_path / "net") as control:
@@ -49,4 +51,7 @@ async def test_what_a_router_announces_is_in_the_snapshot_within_seconds(tmp_pat
                 rows = {row["prefix"]: row for row in control.get("prefixes")["rows"]}
                 assert rows.keys() == {A, C, A6}
                 assert (rows[A]["as_path"], rows[A]["med"], rows[A]["origin_as"]) == ("64500 65010", 9, 65010)
+            said = [record.getMessage() for record in caplog.records]
+            assert sum(text.startswith("route_table_sent ") for text in said) >= 3
+            assert not [text for text in said if "route_table_sent_whole" in text], "lists go as differences"
             await until(lambda: [row["standing"] for row in control.get("sessions")["rows"]] == ["withdrawn"] * 2, 20)

@@ -23,7 +23,7 @@ from headrace.routes.model import RouteError, Session, SessionState
 from headrace.routes.reports import LeakRules, check_scopes
 from headrace.routes.retention import NO_TABLE, RetentionRules, TableRef, Told, hear
 from headrace.routes.rpki import RpkiRules
-from headrace.wire.routes import RoutesRequest, TableRequest
+from headrace.wire.routes import ChunkRef, RoutesRequest, TableRequest
 
 MOST_SESSIONS = 64
 """Of one appliance."""
@@ -153,6 +153,26 @@ def _check_session(session: Session) -> None:
     if not all(0 <= number < 2**32 for number in numbers) or not all(0 <= count < 2**53 for count in counts):
         raise UsageError(f"{where}: an AS number or a count is out of range")
     check_storable(where, session)
+
+
+def base_of(request: TableRequest) -> str:
+    """The table that a list was told against, '' for none; raises UsageError."""
+    if request.base_digest and not _DIGEST.fullmatch(request.base_digest):
+        raise UsageError("base_digest is no SHA-256 in hexadecimal")
+    return request.base_digest
+
+
+def lay_over(request: TableRequest, base: tuple[ChunkPlace, ...] | None) -> TableRequest | None:
+    """The whole list of a table that was told against another one; None when that one is not known here."""
+    if not request.base_digest:
+        return request
+    if base is None:
+        return None
+    refs = {place.number: ChunkRef(number=place.number, digest=place.digest) for place in base}
+    for number in request.gone:
+        refs.pop(number, None)
+    refs |= {ref.number: ref for ref in request.chunks}
+    return replace(request, chunks=tuple(refs[number] for number in sorted(refs)), base_digest="", gone=())
 
 
 def check_table(request: TableRequest) -> tuple[ChunkPlace, ...]:

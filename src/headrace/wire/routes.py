@@ -4,7 +4,8 @@ A table is cut into parts by a hash of the prefix (routes.chunks), so that a cha
 equal are sent and stored once. Each message is whole in itself and may be lost, repeated or late:
 
 1. POST /v1/agent/routes: all sessions with the digest of their tables; the answer names those not known.
-2. POST /v1/agent/routes/table: the digests of one table's chunks; the answer names those not known.
+2. POST /v1/agent/routes/table: the digests of one table's chunks, whole or against a table known there; the answer
+   names those not known.
 3. POST /v1/agent/routes/chunks: chunks, as `routes.chunks.join_chunks` joins them; the answer is empty (204). Then 1
    again: a table counts once all its chunks are there.
 """
@@ -66,7 +67,12 @@ class TableRequest:
     appliance_id: ApplianceId
     table_digest: str
     chunks: tuple[ChunkRef, ...]
-    """In ascending order of number."""
+    """In ascending order of number: all of them, or those that differ from `base_digest`."""
+    base_digest: str = ""
+    """A table that the control plane has, from which this list starts; '' for none. Where the control plane does not
+    have it, or is too old to know this field, it refuses, and the whole list is sent."""
+    gone: tuple[int, ...] = ()
+    """Numbers of `base_digest` that have no chunk now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

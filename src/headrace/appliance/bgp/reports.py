@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from headrace.appliance.errors import ApplianceError
@@ -18,7 +19,7 @@ from headrace.base.logs import event
 from headrace.base.rng import Rng, backoff_s, jittered
 from headrace.routes.chunks import join_chunks
 from headrace.wire.codec import encode
-from headrace.wire.errors import NotFoundError, WireError
+from headrace.wire.errors import NotFoundError, RefusedError, UnauthorizedError, WireError
 from headrace.wire.routes import (
     MOST_BODY_BYTES,
     ChunkRef,
@@ -86,6 +87,10 @@ class RouteReports:
         self._sent_bytes = 0
         self._sent_chunks = 0
         self._is_unknown = False
+        self._known: dict[str, tuple[str, dict[int, ChunkRef]]] = {}
+        """By session: a table that the control plane has, and its chunks."""
+        self._sent: dict[str, dict[int, ChunkRef]] = {}
+        """Lists of tables that were sent and are not known to be whole there."""
 
     def report(self) -> RouteReport:
         """For /metrics."""
@@ -159,13 +164,22 @@ class RouteReports:
             if tables is None:
                 return True
             answer = await self._ask(tables)
-            named = {table.table_digest for table in tables}
-            missing = [digest for digest in answer.unknown_tables if digest in named]
+            missing = [table for table in tables if table.table_digest in answer.unknown_tables]
+            self._learn_known(tables, frozenset(answer.unknown_tables))
             if not missing:
                 return True
-            for digest in missing:
-                await self._send_table(digest)
+            for table in missing:
+                await self._send_table(table.session.session_id, table.table_digest)
         return False
+
+    def _learn_known(self, tables: tuple[SessionTable, ...], unknown: frozenset[str]) -> None:
+        for table in tables:
+            digest = table.table_digest
+            if digest not in unknown and digest in self._sent:
+                self._known[table.session.session_id] = (digest, self._sent[digest])
+        self._sent.clear()
+        names = {table.session.session_id for table in tables}
+        self._known = {name: known for name, known in self._known.items() if name in names}
 
     async def _ask(self, tables: tuple[SessionTable, ...]) -> RoutesAnswer:
         self._sequence += 1
@@ -178,14 +192,13 @@ class RouteReports:
         self._interval_s = min(_MOST_INTERVAL_S, max(_LEAST_INTERVAL_S, answer.interval_s))
         return answer
 
-    async def _send_table(self, digest: str) -> None:
+    async def _send_table(self, session_id: str, digest: str) -> None:
         refs = await self._heard.chunks_of(digest)
         if not refs:
             # Newer ones have taken its place; the next round names those.
             return
-        request = TableRequest(appliance_id=self._appliance_id, table_digest=digest, chunks=refs)
-        self._sent_bytes += len(encode(request))
-        answer = await self._link.route_table(request)
+        answer = await self._name_chunks(session_id, digest, refs)
+        self._sent[digest] = {ref.number: ref for ref in refs}
         ours = {ref.digest for ref in refs}
         wanted = [each for each in answer.unknown_chunks if each in ours]
         event(_log, "route_table_sent", table=digest[:16], chunks=len(refs), missing=len(wanted))
@@ -194,6 +207,26 @@ class RouteReports:
                 await self._link.route_chunks(body)
                 self._sent_bytes += len(body)
         self._sent_chunks += len(wanted)
+
+    async def _name_chunks(self, session_id: str, digest: str, refs: tuple[ChunkRef, ...]) -> TableAnswer:
+        """Against the last table that the control plane has, if it still has it; else all of them."""
+        whole = TableRequest(appliance_id=self._appliance_id, table_digest=digest, chunks=refs)
+        known = self._known.pop(session_id, None)
+        if known is not None:
+            base_digest, base = known
+            changed = tuple(ref for ref in refs if base.get(ref.number) != ref)
+            gone = tuple(sorted(base.keys() - {ref.number for ref in refs}))
+            try:
+                return await self._say_table(replace(whole, chunks=changed, base_digest=base_digest, gone=gone))
+            except UnauthorizedError:
+                raise
+            except RefusedError as error:
+                event(_log, "route_table_sent_whole", table=digest[:16], error=error)
+        return await self._say_table(whole)
+
+    async def _say_table(self, request: TableRequest) -> TableAnswer:
+        self._sent_bytes += len(encode(request))
+        return await self._link.route_table(request)
 
 
 def _bodies(chunks: Sequence[bytes]) -> list[bytes]:

@@ -1,9 +1,10 @@
 """The control plane's side of routes, in memory: for tests of what an appliance reports."""
 
 import hashlib
+from dataclasses import replace
 
 from headrace.appliance.testing_peers import Asked, Told
-from headrace.routes.chunks import Chunk, number_of_chunk, split_chunks, unpack_chunk
+from headrace.routes.chunks import Chunk, number_of_chunk, split_chunks, table_digest, unpack_chunk
 from headrace.routes.model import Attributes, Heard, Prefix, Session, parse_prefix, show_prefix
 from headrace.wire.codec import decode, encode
 from headrace.wire.operator import Problem
@@ -25,9 +26,11 @@ class FakeRouteControl:
         self.tables: dict[str, TableRequest] = {}
         self.chunks: dict[str, Chunk] = {}
         self._known: dict[bytes, Attributes] = {}
+        self.list_bytes: list[int] = []
+        """Sizes of the lists of chunks that came."""
         self.received_chunks = self.received_bytes = 0
         self.fault = ""
-        """'', 'unknown' (an old control plane), 'error', or 'forgetful' (takes chunks and keeps none)."""
+        """'', 'unknown' (an old control plane), 'error', 'forgetful' (takes chunks and keeps none), or 'no-base'."""
 
     async def handle(self, asked: Asked) -> Told:
         """Answer the three calls."""
@@ -39,7 +42,17 @@ class FakeRouteControl:
             return self._take_sessions(decode(RoutesRequest, asked.body))
         if asked.path == "/v1/agent/routes/table":
             table = decode(TableRequest, asked.body)
+            self.list_bytes.append(len(asked.body))
+            if table.base_digest:
+                base = self.tables.get(table.base_digest)
+                if base is None or self.fault == "no-base":
+                    return _problem(404)
+                refs = {ref.number: ref for ref in base.chunks if ref.number not in table.gone}
+                refs |= {ref.number: ref for ref in table.chunks}
+                table = replace(table, chunks=tuple(refs[number] for number in sorted(refs)))
             self.tables[table.table_digest] = table
+            if table_digest({ref.number: ref.digest for ref in table.chunks}) != table.table_digest:
+                return _problem(400)
             missing = tuple(ref.digest for ref in table.chunks if ref.digest not in self.chunks)
             return Told(body=encode(TableAnswer(unknown_chunks=missing)))
         for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):

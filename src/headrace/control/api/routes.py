@@ -12,7 +12,15 @@ from headrace.control.api.parts import Parts, WithCaller, WithParts
 from headrace.control.api.problems import Refusal, invalid, not_found
 from headrace.control.exchange import Arrival, judge_arrival
 from headrace.control.model import StoredReport
-from headrace.control.routes import StoredSpeaker, check_request, check_table, take_message, unknown_tables
+from headrace.control.routes import (
+    StoredSpeaker,
+    base_of,
+    check_request,
+    check_table,
+    lay_over,
+    take_message,
+    unknown_tables,
+)
 from headrace.routes.chunks import chunk_digest, split_chunks
 from headrace.routes.columns import count_routes
 from headrace.routes.model import RouteError
@@ -94,7 +102,11 @@ def _arrival(before: StoredSpeaker, asked: RoutesRequest) -> Arrival:
 def _report_table(parts: Parts, caller: Caller, body: bytes) -> bytes:
     asked = decode(TableRequest, body)
     name = _checked_name(parts, caller, asked.appliance_id)
-    places = check_table(asked)
+    base_digest = base_of(asked)
+    whole = lay_over(asked, parts.store.route_list(base_digest) if base_digest else None)
+    if whole is None:
+        raise not_found(f"table {base_digest}")
+    places = check_table(whole)
     missing = parts.store.put_list(asked.table_digest, places, by=name, now_s=parts.clock.now_s())
     if missing is None:
         raise not_found(f"appliance {name}")

@@ -12,13 +12,16 @@ from headrace.control.routes import (
     MOST_SESSIONS,
     RouteSettings,
     StoredSpeaker,
+    base_of,
     check_request,
     check_table,
+    lay_over,
     pack_places,
     read_places,
     take_message,
     unknown_tables,
 )
+from headrace.routes.effective import ChunkPlace
 from headrace.routes.model import SessionState
 from headrace.routes.retention import TableRef
 from headrace.routes.testing_tables import make_routes, make_session, pack_table
@@ -152,3 +155,20 @@ def test_settings_that_cannot_be_meant(text: str, fault: str) -> None:
 def test_scopes_are_read() -> None:
     text = '[routes.leaks]\nscopes = [{site_id = "a", prefixes = ["10.0.0.0/8"], origin_as = [64496]}]'
     assert read_config(text, source="test").routes.leaks.scopes[0].origin_as == (64496,)
+
+
+def test_a_list_told_against_another_one_is_the_whole_list() -> None:
+    base = tuple(ChunkPlace(number=number, digest=f"{number:064x}") for number in (1, 5, 9))
+    new = (ChunkRef(number=2, digest="a" * 64), ChunkRef(number=5, digest="b" * 64))
+    asked = TableRequest(appliance_id=A1, table_digest="c" * 64, chunks=new, base_digest="d" * 64, gone=(9, 700))
+    whole = lay_over(asked, base)
+    assert whole is not None
+    assert [(ref.number, ref.digest) for ref in whole.chunks] == [(1, f"{1:064x}"), (2, "a" * 64), (5, "b" * 64)]
+    assert (whole.base_digest, whole.gone, whole.table_digest) == ("", (), "c" * 64)
+    assert lay_over(asked, None) is None
+    assert base_of(asked) == "d" * 64
+    with pytest.raises(UsageError, match="base_digest"):
+        base_of(replace(asked, base_digest="\0" * 64))
+    plain = TableRequest(appliance_id=A1, table_digest="c" * 64, chunks=new)
+    assert base_of(plain) == ""
+    assert lay_over(plain, None) is plain

@@ -34,6 +34,13 @@ class Heard:
     def announce(self, *numbers: int) -> None:
         said = Attributes(as_path=(1,), origin=RouteOrigin.IGP, next_hop=P)
         self.table.announce([parse_prefix(f"10.{number}.0.0/16") for number in numbers], said, now_s=5)
+        self._name()
+
+    def withdraw(self, *numbers: int) -> None:
+        self.table.withdraw([parse_prefix(f"10.{number}.0.0/16") for number in numbers])
+        self._name()
+
+    def _name(self) -> None:
         list(self.table.pack())
         self.packed = self.table.packed()
         session = Session(
@@ -163,3 +170,33 @@ async def test_an_appliance_without_sessions_says_so_once(bed):
     bed.heard.changed.set()
     await bed.turns()
     assert [request.sessions for request in bed.control.requests] == [()]
+
+
+async def test_only_the_chunks_that_differ_are_named_where_the_table_before_is_known(bed):
+    bed.heard.announce(*range(200))
+    await bed.turns()
+    bed.heard.announce(201)
+    await bed.turns()
+    assert bed.control.has(P, "10.201.0.0/16", "10.7.0.0/16")
+    assert bed.control.list_bytes[0] > 10_000
+    assert bed.control.list_bytes[-1] < 600
+    bed.heard.withdraw(*range(190))
+    await bed.turns()
+    assert len(bed.control.routes(P)) == 11
+    assert bed.control.list_bytes[-1] < 3_000
+
+
+@pytest.mark.parametrize("fault", ["no-base", "forgets"])
+async def test_the_whole_list_is_sent_where_the_table_before_is_not_known(bed, fault: str):
+    bed.heard.announce(*range(200))
+    await bed.turns()
+    if fault == "forgets":
+        bed.control.tables.clear()
+        bed.control.chunks.clear()
+    else:
+        bed.control.fault = fault
+    bed.heard.announce(201)
+    await bed.turns()
+    assert bed.control.has(P, "10.201.0.0/16", "10.7.0.0/16")
+    assert bed.control.list_bytes[-1] > 10_000
+    assert bed.reports.report().report_failures == 0
