@@ -37,11 +37,18 @@ def test_from_an_agents_messages_to_the_snapshot(control: RunningControl) -> Non
     b1.tell(make_routes(NAMES[:5], 64496))
     control.until(lambda: control.heard() == {"a1": 20, "a2": 20, "b1": 5})
 
+    def part(digest: str) -> bytes:
+        return control.http.get(f"/v1/snapshot/parts/{digest}").content
+
     def snapshot() -> Any:
         answer = control.http.get("/v1/snapshot")
-        return answer.status_code == 200 and unpack_snapshot(answer.content)
+        return answer.status_code == 200 and unpack_snapshot(answer.content, find=part)
 
-    control.until(lambda: bool(snapshot()))
+    def grouped() -> set[tuple[str, ...]]:
+        now = snapshot()
+        return {one.appliances for one in now.hearings} if now else set()
+
+    control.until(lambda: grouped() == {("a1", "a2"), ("b1",)})
     before = control.http.get("/v1/snapshot").headers["etag"]
     a1.tell({**make_routes(NAMES, 64496, 64497), parse_prefix(NAMES[0]): heard(64496, med=7)})
     took_s = control.until(lambda: control.http.get("/v1/snapshot").headers["etag"] != before)

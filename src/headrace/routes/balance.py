@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.base.ids import ApplianceId, SiteId
+from headrace.fleet.model import Site
 from headrace.routes.columns import Columns
 from headrace.routes.listing import picked_sessions, reason_codes, touching
 from headrace.routes.model import (
@@ -40,9 +42,8 @@ def find_imbalance(view: RoutesView, network: Network, pick: Pick) -> tuple[list
     """Members of uneven sites, and the prefixes that make them so; balanced sites are left out."""
     members: list[MemberRow] = []
     uneven: list[Iterator[UnevenRow]] = []
-    for site_id in sorted(set(network.site_of.values())):
-        names = network.members(site_id)
-        if pick.site_id not in ("", site_id) or not any(name in view.appliances for name in names):
+    for site_id, names in network.members().items():
+        if pick.site_id not in ("", site_id) or _hears_the_same(view, names):
             continue
         for family in AddressFamily:
             spread = lay_together(family, [_prefixes(view, name, family) for name in names])
@@ -51,6 +52,13 @@ def find_imbalance(view: RoutesView, network: Network, pick: Pick) -> tuple[list
                 members += rows
                 uneven.append(_uneven_rows(site_id, names, spread))
     return members, (row for each in uneven for row in each)
+
+
+def _hears_the_same(view: RoutesView, names: Sequence[ApplianceId]) -> bool:
+    """A quick look: most sites are in order."""
+    digests = {view.appliances[name].routes.digest if name in view.appliances else None for name in names}
+    sessions = {tuple(_has_session(view, name, family) for family in AddressFamily) for name in names}
+    return len(digests) == 1 and len(sessions) == 1
 
 
 def _prefixes(view: RoutesView, name: ApplianceId, family: AddressFamily) -> bytes:
@@ -124,17 +132,19 @@ def find_single(view: RoutesView, network: Network, pick: Pick, *, with_covered:
     Args:
         with_covered: also those around which another site hears a prefix: their clients would go there.
     """
-    sites = sorted(set(network.site_of.values()) & network.sites.keys())
+    members = network.members()
+    sites = [site for site in members if site in network.sites]
     for family in AddressFamily:
-        for one in find_alone(lay_together(family, [_site_prefixes(view, network, site, family) for site in sites])):
+        sets = [_site_prefixes(view, network.sites[site], members[site], family) for site in sites]
+        for one in find_alone(lay_together(family, sets)):
             if pick.site_id in ("", sites[one.owner]) and (one.cover is None or with_covered):
                 yield SinglePlace(site_id=sites[one.owner], alone=one)
 
 
-def _site_prefixes(view: RoutesView, network: Network, site_id: SiteId, family: AddressFamily) -> bytes:
+def _site_prefixes(view: RoutesView, site: Site, names: Sequence[ApplianceId], family: AddressFamily) -> bytes:
     """All that any member hears, and what operators set; each once."""
-    members = {_prefixes(view, name, family) for name in network.members(site_id)}
-    static = {parse_prefix(text) for text in network.sites[site_id].prefixes}
+    members = {_prefixes(view, name, family) for name in names}
+    static = {parse_prefix(text) for text in site.prefixes}
     members.add(b"".join(sorted(prefix for prefix in static if family_of(prefix) is family)))
     return lay_together(family, sorted(members)).packed if len(members) > 1 else next(iter(members))
 
@@ -142,13 +152,12 @@ def _site_prefixes(view: RoutesView, network: Network, site_id: SiteId, family: 
 def find_leaks(view: RoutesView, network: Network, pick: Pick, rules: LeakRules) -> Iterator[LeakRow]:
     """Routes beyond their scope in order of site, appliance, session; each with the first reason that fits."""
     scopes = {scope.site_id: scope for scope in rules.scopes}
-    for site_id in sorted(set(network.site_of.values())):
-        if pick.site_id not in ("", site_id):
-            continue
-        lonely = _lonely(view, network, site_id) if rules.by_members else {}
+    members = network.members()
+    for site_id, sessions in groupby(picked_sessions(view, network, pick), key=lambda one: one[0]):
+        names = members[site_id]
+        lonely = _lonely(view, names) if rules.by_members and not _hears_the_same(view, names) else {}
         scope = _scope(network, scopes.get(site_id), site_id, rules)
-        inside = Pick(site_id=site_id, appliance_id=pick.appliance_id)
-        for _, appliance, one in picked_sessions(view, network, inside):
+        for _, appliance, one in sessions:
             alone = lonely.get(appliance.appliance_id, frozenset())
             yield from _leaks_of(site_id, appliance, one, scope, alone, rules)
 
@@ -210,11 +219,11 @@ def _among(columns: Columns, prefixes: frozenset[Prefix]) -> NDArray[np.bool_]:
     return np.array([columns.prefix(row) in prefixes for row in range(len(columns))], dtype=np.bool_)
 
 
-def _lonely(view: RoutesView, network: Network, site_id: SiteId) -> dict[ApplianceId, frozenset[Prefix]]:
+def _lonely(view: RoutesView, members: Sequence[ApplianceId]) -> dict[ApplianceId, frozenset[Prefix]]:
     """Prefixes that one member hears, and no other hears or covers; only where several hear routes of the family."""
     found: dict[ApplianceId, set[Prefix]] = {}
     for family in AddressFamily:
-        names = [name for name in network.members(site_id) if _prefixes(view, name, family)]
+        names = [name for name in members if _prefixes(view, name, family)]
         if len(names) < 2:
             continue
         for one in find_alone(lay_together(family, [_prefixes(view, name, family) for name in names])):

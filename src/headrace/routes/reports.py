@@ -50,9 +50,12 @@ class Network:
     site_of: Mapping[ApplianceId, SiteId]
     """All appliances, speaking or not."""
 
-    def members(self, site_id: SiteId) -> tuple[ApplianceId, ...]:
-        """The appliances of a site in order of id."""
-        return tuple(sorted(name for name, site in self.site_of.items() if site == site_id))
+    def members(self) -> dict[SiteId, list[ApplianceId]]:
+        """The appliances of each site that has any, all in order of id."""
+        found: dict[SiteId, list[ApplianceId]] = {}
+        for name, site_id in sorted(self.site_of.items()):
+            found.setdefault(site_id, []).append(name)
+        return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

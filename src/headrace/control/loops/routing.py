@@ -118,6 +118,11 @@ class Routing:
         assert self._view is not None
         return self._view
 
+    @property
+    def has_read(self) -> bool:
+        """All that is in the store was read once, so that `view` does not block."""
+        return self._view is not None
+
     async def run(self, rng: Rng) -> None:
         """Turn for ever; the top of a loop."""
 

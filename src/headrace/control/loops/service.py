@@ -120,7 +120,9 @@ class _Turner:
             if self._is_stopped:
                 return None
             now_s = self._clock.now_s()
-            lease = self._store.take_lease(LEASE, self._node, duration_s=self._settings.lease_s, now_s=now_s)
+            lease = None
+            if self.routing is None or self.routing.has_read:  # who has not read the routes yet decides nothing
+                lease = self._store.take_lease(LEASE, self._node, duration_s=self._settings.lease_s, now_s=now_s)
             if (lease is not None) is not self._state.is_deciding:
                 self._state.is_deciding = lease is not None
                 event(_log, "lease_taken" if lease else "lease_lost", node=self._node)
