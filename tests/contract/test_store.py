@@ -717,3 +717,19 @@ class TestRecords:
         assert not store.save_snapshot(two, expected_version=7)
         assert store.save_snapshot(two, expected_version=1)
         assert store.snapshot_etag() == (2, "e2")
+
+    def test_parts_of_a_snapshot_stay_while_somebody_may_ask(self, store: Store) -> None:
+        one, other = "1" * 64, "2" * 64
+        assert store.snapshot_part(one) is None
+        first = StoredSnapshot(version=1, etag="e1", packed=b"1", parts={one: b"body", other: b""})
+        assert store.save_snapshot(first, expected_version=0)
+        assert (store.snapshot_part(one), store.snapshot_part(other)) == (b"body", b"")
+        lost = StoredSnapshot(version=2, etag="e2", packed=b"2", parts={"3" * 64: b"x"})
+        assert not store.save_snapshot(lost, expected_version=7)
+        assert store.snapshot_part("3" * 64) is None, "the race was lost"
+        for version in range(2, 50):
+            next_one = StoredSnapshot(version=version, etag="e", packed=b"2", parts={other: b""})
+            assert store.save_snapshot(next_one, expected_version=version - 1)
+            assert version > 3 or store.snapshot_part(one) == b"body"
+        assert (store.snapshot_part(one), store.snapshot_part(other)) == (None, b"")
+        assert store.snapshot() == StoredSnapshot(version=49, etag="e", packed=b"2")

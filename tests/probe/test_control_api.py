@@ -557,7 +557,12 @@ class TestOperators:
 
     async def test_the_snapshot_has_an_entity_tag(self, api: Api) -> None:
         assert await api.refused("GET", "/v1/snapshot") == (404, "not-found")
-        api.store.save_snapshot(StoredSnapshot(version=1, etag='"e1"', packed=b"\x00packed"), expected_version=0)
+        digest = "a" * 64
+        new = StoredSnapshot(version=1, etag='"e1"', packed=b"\x00packed", parts={digest: b"\x01part"})
+        api.store.save_snapshot(new, expected_version=0)
+        assert (await api.ask("GET", f"/v1/snapshot/parts/{digest}")).content == b"\x01part"
+        assert await api.refused("GET", f"/v1/snapshot/parts/{'b' * 64}") == (404, "not-found")
+        assert (await api.refused("GET", "/v1/snapshot/parts/nonsense"))[0] == 422
         response = await api.ask("GET", "/v1/snapshot")
         assert (response.content, response.headers["etag"]) == (b"\x00packed", '"e1"')
         same = await api.ask("GET", "/v1/snapshot", headers={"if-none-match": '"e0", "e1"'})
