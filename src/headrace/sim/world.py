@@ -56,6 +56,9 @@ class Plan:
     """Mean length of a session."""
     peak_ratio: float = 0.55
     """Share of the whole capacity that is in use at the peak."""
+    counts_moves: bool = False
+    """Running sessions that steering sends to another appliance are in its ledger like new ones; `playback` counts only
+    new ones."""
     titles: tuple[Title, ...]
 
     @property
@@ -193,6 +196,15 @@ class World:
         """These control nodes reach no appliance any more; the store they reach."""
         self._cut_off = {self._nodes[number] for number in nodes}
 
+    def move_routes(self, number: int, to: int) -> None:
+        """The clients' networks of one site are announced to another site in its place."""
+        networks = self.sites[number].prefixes[:-1]
+        changed = {
+            number: replace(self.sites[number], prefixes=self.sites[number].prefixes[-1:]),
+            to: replace(self.sites[to], prefixes=(*networks, *self.sites[to].prefixes)),
+        }
+        self.sites = tuple(changed.get(at, site) for at, site in enumerate(self.sites))
+
     def drain(self, *names: ApplianceId, is_forced: bool = False) -> LeaveVerdict:
         """Ask the failure budget, and drain all of them if it allows it."""
         fleet = [
@@ -309,13 +321,14 @@ class World:
 
     def _publish(self) -> None:
         """A new snapshot when states changed, or loads are due; steering has it in the same second."""
-        states = tuple(
+        states = [
             (one.appliance.admin_state, self._track(name).health.state, self._track(name).health.is_turned_up)
             for name, one in self._fleet.items()
-        )
-        if states == self._shown and int(self.now_s) % LOADS_S:
+        ]
+        shown = (self.sites, *states)
+        if shown == self._shown and int(self.now_s) % LOADS_S:
             return
-        self._shown = states
+        self._shown = shown
         self._version += 1
         snapshot = SteeringSnapshot(
             version=self._version,
@@ -388,7 +401,10 @@ class World:
                 choice = self._choose(
                     client.address, client.title, Session(written=client.written, current=client.current)
                 )
+                was = client.current
                 self._settle(client, tuple(one.appliance.appliance_id for one in (*choice.chosen, *choice.kept)))
+                if self.plan.counts_moves and client.current not in (None, was):
+                    self._ledger.give(str(client.current), self.plan.session_bps, self.now_s)
             elif client.current is None or not self._fleet[client.current].is_alive:
                 self._settle(client, client.written)  # the player's own way out: the next pathway of its list
             self.seen.stranded += client.current is None
