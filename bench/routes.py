@@ -43,6 +43,8 @@ from rig.summary import spread
 GOAL_MIB = 400
 """Of the process that holds the table."""
 GOAL_CHANGE_S = 5.0
+LIMIT_S = 900.0
+"""For each step; on a quiet machine the longest takes two minutes."""
 RESULTS = Path(__file__).with_name("results") / "routes.json"
 FIRST = 0x01000000
 """1.0.0.0; the table is of /24 from there."""
@@ -130,7 +132,7 @@ class Digests:
 
     def __init__(self, events: Connection) -> None:
         self._events = events
-        self._tables: dict[str, set[str]] = {}
+        self._tables: dict[str, dict[int, str]] = {}
         self._chunks: set[str] = set()
         self._sent = self._bytes = 0
         self._whole = ""
@@ -141,8 +143,10 @@ class Digests:
             return self._sessions(decode(RoutesRequest, asked.body))
         if asked.path == "/v1/agent/routes/table":
             table = decode(TableRequest, asked.body)
-            self._tables = {table.table_digest: {ref.digest for ref in table.chunks}}
-            return Told(body=encode(TableAnswer(unknown_chunks=tuple(self._tables[table.table_digest] - self._chunks))))
+            refs = dict(self._tables.get(table.base_digest, {}))
+            refs |= {ref.number: ref.digest for ref in table.chunks}
+            self._tables = {table.table_digest: refs}
+            return Told(body=encode(TableAnswer(unknown_chunks=tuple(set(refs.values()) - self._chunks))))
         for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):
             self._sent += 1
             self._chunks.add(hashlib.sha256(chunk).hexdigest())
@@ -150,7 +154,7 @@ class Digests:
 
     def _sessions(self, request: RoutesRequest) -> Told:
         digests = [table.table_digest for table in request.sessions if table.table_digest]
-        unknown = [each for each in digests if not self._tables.get(each, {""}) <= self._chunks]
+        unknown = [each for each in digests if not set(self._tables.get(each, {0: ""}).values()) <= self._chunks]
         if digests and not unknown and digests[0] != self._whole:
             self._whole = digests[0]
             self._events.send((time.time(), request.sessions[0].session.prefixes, self._sent, self._bytes))
@@ -245,8 +249,9 @@ async def _measure(folder: Path, prefixes: int, changes: int) -> Figures:
 
 
 async def _next(pipe: Connection):
-    while not await asyncio.to_thread(pipe.poll, 1.0):
-        pass
+    async with asyncio.timeout(LIMIT_S):
+        while not await asyncio.to_thread(pipe.poll, 1.0):
+            pass
     return pipe.recv()
 
 
