@@ -315,6 +315,10 @@ class Answers:
         if draw is not None:
             place.answers[key] = Kept(answer=None, seen=seen, stamp=stamp)
             key = (key, draw)
+        last = place.answers.get(key)
+        if last is not None:
+            self.kept -= 1
+            self.kept_bytes -= _size(last)
         place.answers[key] = Kept(answer=kept, seen=seen, stamp=stamp)
         self.kept += 1
         self.kept_bytes += len(answer.body) + KEEPING_BYTES

@@ -130,7 +130,8 @@ class Decider:
     def _compile(self, fleet: FleetState, health: Mapping[ApplianceId, Health], now_s: float) -> None:
         """Save a new snapshot when its content would be another than that of the stored one."""
         loads = self._coarse_loads(fleet, now_s)
-        tag = content_tag(fleet, health, loads, self._urls.origin, hearings=self.hearings)
+        hearings = self._maker.routes.ready(fleet.sites, self.hearings)
+        tag = content_tag(fleet, health, loads, self._urls.origin, hearings=hearings)
         version, stored_tag = self._store.snapshot_etag() or (0, "")
         self._state.snapshot_version = version
         if tag == stored_tag:
@@ -142,7 +143,7 @@ class Decider:
             version=version + 1,
             built_at_s=now_s,
             origin_url=self._urls.origin,
-            hearings=self.hearings,
+            hearings=hearings,
         )
         new = self._maker.stored(snapshot, tag)
         if self._store.save_snapshot(new, expected_version=version):

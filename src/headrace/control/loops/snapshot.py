@@ -6,6 +6,7 @@ held whole) is done again only when its source changed: a flap costs what a flap
 """
 
 import hashlib
+import threading
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,57 @@ def content_tag(
     return f'"{seen.hexdigest()}"'
 
 
+class RouteCompiler:
+    """Compiles routes; many of them beside the turns, as these must go on concluding health meanwhile."""
+
+    def __init__(self, *, most_inline: int = 100_000) -> None:
+        self.table: RouteTable | None = None
+        self._most_inline = most_inline
+        self._prefixes: tuple[tuple[str, ...], ...] = ()
+        self._hearings: tuple[Hearing, ...] = ()
+        self._work: threading.Thread | None = None
+        self._done: tuple[RouteTable, tuple[Hearing, ...]] | None = None
+
+    def ready(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> tuple[Hearing, ...]:
+        """The newest hearings whose routes are compiled, in `table`; `hearings` themselves, or those before."""
+        prefixes = tuple(site.prefixes for site in sites)
+        self._take_done(prefixes)
+        is_same_sites = self.table is not None and prefixes == self._prefixes
+        if is_same_sites and _digests(hearings) == _digests(self._hearings):
+            self._hearings = hearings
+        elif is_same_sites and sum(map(_size, hearings)) > self._most_inline:
+            if self._work is None:
+                self._work = threading.Thread(target=self._compile, args=(sites, hearings), daemon=True)
+                self._work.start()
+        else:
+            self.table, self._prefixes, self._hearings = compile_routes(sites, hearings), prefixes, hearings
+        return self._hearings
+
+    def has(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> bool:
+        """Whether `table` is of these."""
+        is_same = self._prefixes == tuple(site.prefixes for site in sites)
+        return self.table is not None and is_same and _digests(hearings) == _digests(self._hearings)
+
+    def _take_done(self, prefixes: tuple[tuple[str, ...], ...]) -> None:
+        if self._work is None or self._work.is_alive():
+            return
+        self._work = None
+        if self._done is not None and prefixes == self._prefixes:
+            self.table, self._hearings = self._done
+        self._done = None
+
+    def _compile(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> None:
+        self._done = (compile_routes(sites, hearings), hearings)
+
+
+def _digests(hearings: tuple[Hearing, ...]) -> tuple[str, ...]:
+    return tuple(one.routes.digest for one in hearings)
+
+
+def _size(hearing: Hearing) -> int:
+    return len(hearing.routes.meds_v4) + len(hearing.routes.meds_v6)
+
+
 class SnapshotMaker:
     """Compiles snapshots one after the other; remembers what costs most of the last one."""
 
@@ -87,8 +139,7 @@ class SnapshotMaker:
         self._spans = _Spans(())
         self._titles: tuple[Title, ...] = ()
         self._held: dict[str, FileSet] = {}
-        self._routes_of: tuple[object, ...] = ()
-        self._routes: RouteTable | None = None
+        self.routes = RouteCompiler()
 
     def compile(
         self,
@@ -101,8 +152,15 @@ class SnapshotMaker:
         origin_url: str,
         hearings: tuple[Hearing, ...] = (),
     ) -> SteeringSnapshot:
-        """The snapshot of `state` with the conclusions of this turn."""
+        """The snapshot of `state` with the conclusions of this turn.
+
+        Args:
+            hearings: those that `routes` gave as ready; others are compiled now.
+        """
         self._read_catalog(state)
+        if not self.routes.has(state.sites, hearings):
+            self.routes.ready(state.sites, hearings)
+        is_compiled = self.routes.has(state.sites, hearings)
         appliances = tuple(
             SnapshotAppliance(
                 appliance_id=row.appliance.appliance_id,
@@ -127,7 +185,7 @@ class SnapshotMaker:
             titles=self._titles,
             control_id=state.control_id,
             hearings=hearings,
-            routes=self._compiled_routes(state.sites, hearings),
+            routes=self.routes.table if is_compiled else compile_routes(state.sites, hearings),
         )
 
     def stored(self, snapshot: SteeringSnapshot, tag: str) -> StoredSnapshot:
@@ -152,12 +210,6 @@ class SnapshotMaker:
             known = self._spans.whole(state.holdings[row.appliance.appliance_id])
             self._held[row.holdings.digest] = known
         return known
-
-    def _compiled_routes(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> RouteTable:
-        sources = (tuple(site.prefixes for site in sites), tuple(one.routes.digest for one in hearings))
-        if self._routes is None or self._routes_of != sources:
-            self._routes, self._routes_of = compile_routes(sites, hearings), sources
-        return self._routes
 
 
 class _Spans:

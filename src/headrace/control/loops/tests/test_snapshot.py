@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from headrace.catalog.fileset import FileSet
 from headrace.control.loops.reading import Catalog, FleetState
-from headrace.control.loops.snapshot import Loads, SnapshotMaker, busy_ratio, coarse_bps, content_tag
+from headrace.control.loops.snapshot import Loads, RouteCompiler, SnapshotMaker, busy_ratio, coarse_bps, content_tag
 from headrace.control.loops.testing import make_title
 from headrace.control.model import FleetRow, SetHead, StoredReport, StoredTitle, Versions
 from headrace.fleet.model import ApplianceReport, HealthState, LoadReport, Site
@@ -129,3 +129,19 @@ def test_cpu_and_connections_make_an_appliance_busy():
     report = replace(ROW.report, report=ApplianceReport(load=LoadReport(cpu_ratio=0.5, connections=900)))
     assert busy_ratio(replace(ROW, report=report), most_connections=0) == 0.5
     assert busy_ratio(replace(ROW, report=report), most_connections=1000) == 0.9
+
+
+def test_many_routes_are_compiled_beside_the_turns():
+    compiler = RouteCompiler(most_inline=1)
+    first, second = ((make_hearing(["a-1"], *(f"10.{no}.0.0/16 {hops}" for no in range(9))),) for hops in (2, 3))
+    assert compiler.ready(STATE.sites, first) is first, "the first ones at once"
+    table = compiler.table
+    assert compiler.ready(STATE.sites, second) is first
+    compiler._work.join(timeout=20)
+    assert compiler.ready(STATE.sites, second) is second
+    assert compiler.table is not table
+    assert compiler.table.coverage(bytes([10, 0, 0, 1])) == ((16, 3, 0, 1),)
+    moved = (replace(second[0], appliances=("a-2",)),)
+    assert compiler.ready(STATE.sites, moved) is moved, "who hears them needs no compilation"
+    other = (Site(site_id="s-2", prefixes=("192.0.2.0/24",)),)
+    assert compiler.ready(other, second) is second, "other sites at once: sources are numbered by them"
