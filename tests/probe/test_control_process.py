@@ -28,6 +28,7 @@ from headrace.control.adapters.store import open_store
 from headrace.control.errors import StoreError
 from headrace.control.testing import make_title, running_postgres
 from headrace.playback.adapters.disk import PullLock, SnapshotFile
+from headrace.playback.adapters.history import History
 from headrace.playback.counters import Counters
 from headrace.playback.keeper import Keeper
 from headrace.wire.client import open_client
@@ -460,8 +461,10 @@ def test_steering_does_not_follow_a_rebuilt_control_plane_by_itself(
 
 
 def _keeper(state: Path, lock: PullLock, *, is_older_accepted: bool = False) -> Keeper:
+    file = SnapshotFile(state)
     return Keeper(
-        SnapshotFile(state),
+        file,
+        History(state / "history", file.parts, most_age_s=3600, most_bytes=10**9),
         lock,
         Counters(),
         lambda _compiled: None,
