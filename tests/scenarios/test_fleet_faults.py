@@ -87,8 +87,8 @@ def test_control_nodes_are_cut_off_and_clients_do_not_notice(cut_off: tuple[int,
 def test_routes_move_between_sites(counts_moves: bool, most_use: float, most_over_s: int) -> None:
     """The clients of two sites prefer the four appliances of one: it takes what it can and sends the others on.
 
-    Running sessions ask again within ten seconds, between two reports of load: where the ledger does not count those that
-    are sent elsewhere, the site is overrun until the next report.
+    Running sessions ask again within ten seconds, between two reports of load: where the ledger does not count those
+    that are sent elsewhere, the site is overrun until the next report.
     """
     world = World(Plan(titles=TITLES, counts_moves=counts_moves), seed=13)
     before = sum(world.sessions_on(name) for name in world.at_site(1))

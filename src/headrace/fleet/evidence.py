@@ -187,9 +187,12 @@ def judge_probes(probes: Sequence[ProbeSeen], *, after_s: float, probers: int = 
     if len(failed) * 2 > len(fresh):
         words = f"{len(failed)} of {max(len(fresh), probers)} probers see it fail"
         return ProbeVerdict(is_split=True, detail=words)
+    newest = _verdict(max(passed, key=lambda probe: probe.at_s), after_s)
+    if not failed:
+        return newest
     bad = sorted((probe for probe in failed if len(probe.failed_at_s) >= sure), key=lambda probe: probe.vantage)
     words = ", ".join(f"{probe.vantage} ({probe.detail or probe.outcome})" for probe in bad[:3])
-    return replace(_verdict(max(passed, key=lambda probe: probe.at_s), after_s), bad_paths=words)
+    return replace(newest, bad_paths=words)
 
 
 def _is_somebody_awaited(failed: Sequence[ProbeSeen], passed: Sequence[ProbeSeen]) -> bool:

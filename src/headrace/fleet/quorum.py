@@ -39,14 +39,17 @@ def weigh_probers(evidence: Iterable[Evidence], probers: Probers, rules: HealthR
     has_quorum = 2 * len(present) >= len(probers.members | present)
     if len(present) < 2:
         return Weighed(trusted=present, has_quorum=has_quorum)
-    missed = dict.fromkeys(present, 0)
-    compared = dict.fromkeys(present, 0)
-    for one in evidence:
+    suspects = _suspects(evidence, present, rules)
+    missed = dict.fromkeys(suspects, 0)
+    compared = dict.fromkeys(suspects, 0)
+    for one in evidence if suspects else ():
         fresh = [
             probe for probe in one.probes if probe.vantage in present and now_s - probe.at_s <= rules.probe_fresh_s
         ]
         passed_s = {probe.vantage: probe.at_s for probe in fresh if probe.outcome is ProbeOutcome.OK}
         for probe in fresh:
+            if probe.vantage not in suspects:
+                continue
             elsewhere_s = max((at_s for name, at_s in passed_s.items() if name != probe.vantage), default=0.0)
             is_missed = probe.outcome is ProbeOutcome.UNREACHABLE
             is_unsure = is_missed and len(probe.failed_at_s) < rules.probe_failures
@@ -57,14 +60,26 @@ def weigh_probers(evidence: Iterable[Evidence], probers: Probers, rules: HealthR
             missed[probe.vantage] += is_missed
     cut_off = {
         name: f"{missed[name]} of {compared[name]} appliances that others reach"
-        for name in sorted(present)
+        for name in sorted(suspects)
         if missed[name] >= 2 and missed[name] > rules.cut_off_ratio * compared[name]
     }
     return Weighed(trusted=present - cut_off.keys(), has_quorum=has_quorum, cut_off=cut_off)
 
 
+def _suspects(evidence: Iterable[Evidence], present: frozenset[str], rules: HealthRules) -> frozenset[str]:
+    """Probers that do not reach two appliances or more; mostly there is none, and nothing to compare."""
+    counts = dict.fromkeys(present, 0)
+    for one in evidence:
+        for probe in one.probes:
+            if probe.outcome is ProbeOutcome.UNREACHABLE and len(probe.failed_at_s) >= rules.probe_failures:
+                counts[probe.vantage] = counts.get(probe.vantage, 0) + 1
+    return frozenset(name for name in present if counts[name] >= 2)
+
+
 def as_weighed(one: Evidence, weighed: Weighed) -> Evidence:
     """The evidence without the failures of those that are not trusted; that one of them was answered still counts."""
+    if weighed.has_quorum and not weighed.cut_off and weighed.trusted and len(one.probes) >= len(weighed.trusted):
+        return one  # nothing to leave out: by far the most usual case, on the hot path of the health loop
     return replace(
         one,
         probes=tuple(
