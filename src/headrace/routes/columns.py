@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from headrace.routes.model import AddressFamily, Attributes, Prefix, RouteError
 U64 = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
 
+_AT_ONCE = 100
+"""Chunks that are read together: enough for small ones to cost little, few enough for large ones to need little."""
 _MAGIC = b"HRC1"
 _HEAD = struct.Struct("<BIII")
 _FRONT = struct.Struct("<BBIB")
@@ -168,6 +171,39 @@ def read_columns(packed: bytes, listener: Listener) -> Columns:
     Raises:
         RouteError: not a chunk, cut off, too large, or with contents that a chunk cannot have.
     """
+    part = _take_apart(packed)
+    return _columns_of(part.family, [part], listener)
+
+
+def read_many(family: AddressFamily, packed: Iterable[bytes], listener: Listener) -> tuple[Columns, NDArray[np.int64]]:
+    """The routes of many chunks, one behind the other, and how many each has; those of the other family have none.
+
+    All at once: most chunks of a small table have a single route. Raises as `read_columns` does.
+    """
+    found: list[Columns] = []
+    sizes: list[int] = []
+    chunks = iter(packed)
+    while parts := [_take_apart(one) for one in islice(chunks, _AT_ONCE)]:
+        sizes += [part.rows if part.family is family else 0 for part in parts]
+        found.append(_columns_of(family, [part for part in parts if part.family is family], listener))
+    return join_columns(family, found), np.array(sizes, np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """A chunk with its columns cut apart, which are not looked at yet."""
+
+    family: AddressFamily
+    rows: int
+    count: int
+    prefixes: bytes
+    places: bytes
+    learned_s: bytes
+    sizes: bytes
+    attributes: bytes
+
+
+def _take_apart(packed: bytes) -> _Part:
     payload = _inflated(packed)
     try:
         code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
@@ -177,17 +213,38 @@ def read_columns(packed: bytes, listener: Listener) -> Columns:
     if family is None:
         raise RouteError(f"a chunk of the unknown family {code}")
     start = _HEAD.size + rows * prefix_bytes(family)
-    if not rows or not 0 < count <= rows or len(payload) != start + 8 * rows + 4 * count + attribute_bytes:
-        raise RouteError("a chunk whose sizes do not fit its bytes")
-    high, low, lengths = split_prefixes(family, payload[_HEAD.size : start])
-    _check_prefixes(family, high, low, lengths)
-    places = np.frombuffer(payload, dtype="<u4", count=rows, offset=start)
-    if int(places.max()) >= count:
-        raise RouteError("a chunk with a route whose attributes are missing")
     behind = start + 8 * rows
-    sizes = np.frombuffer(payload, dtype="<u4", count=count, offset=behind)
-    path_lengths, meds, origins, loops = _scan(payload[behind + 4 * count :], sizes.tolist(), listener)
-    learned_s = np.frombuffer(payload, dtype="<u4", count=rows, offset=start + 4 * rows)
+    if not rows or not 0 < count <= rows or len(payload) != behind + 4 * count + attribute_bytes:
+        raise RouteError("a chunk whose sizes do not fit its bytes")
+    return _Part(
+        family=family,
+        rows=rows,
+        count=count,
+        prefixes=payload[_HEAD.size : start],
+        places=payload[start : start + 4 * rows],
+        learned_s=payload[start + 4 * rows : behind],
+        sizes=payload[behind : behind + 4 * count],
+        attributes=payload[behind + 4 * count :],
+    )
+
+
+def _columns_of(family: AddressFamily, parts: Sequence[_Part], listener: Listener) -> Columns:
+    if not parts:
+        return empty_columns(family)
+    rows = np.array([part.rows for part in parts])
+    counts = np.array([part.count for part in parts])
+    high, low, lengths = split_prefixes(family, b"".join([part.prefixes for part in parts]))
+    _check_prefixes(family, high, low, lengths, begins=np.cumsum(rows)[:-1])
+    places = np.frombuffer(b"".join([part.places for part in parts]), dtype="<u4").astype(np.int64)
+    if (places >= np.repeat(counts, rows)).any():
+        raise RouteError("a chunk with a route whose attributes are missing")
+    places += np.repeat(np.cumsum(counts) - counts, rows)
+    sizes = np.frombuffer(b"".join([part.sizes for part in parts]), dtype="<u4")
+    if [part for part, size in zip(parts, _sums(sizes, counts), strict=True) if len(part.attributes) != size]:
+        raise RouteError("a chunk with more or fewer bytes than attributes")
+    said = b"".join([part.attributes for part in parts])
+    path_lengths, meds, origins, loops = _scan(said, sizes.tolist(), listener)
+    learned_s = np.frombuffer(b"".join([part.learned_s for part in parts]), dtype="<u4")
     return Columns(
         family=family,
         high=high,
@@ -201,10 +258,18 @@ def read_columns(packed: bytes, listener: Listener) -> Columns:
     )
 
 
+def _sums(sizes: "NDArray[np.uint32]", counts: "NDArray[Any]") -> list[int]:
+    """Sums of as many sizes after each other as `counts` says; none is zero."""
+    sums: list[int] = np.add.reduceat(sizes.astype(np.int64), np.cumsum(counts) - counts).tolist()
+    return sums
+
+
 def count_routes(packed: Iterable[bytes]) -> tuple[int, ...]:
     """How many routes each chunk has; reads all of each, raises as `read_columns` does."""
-    nobody = Listener(local_as=0)
-    return tuple(len(read_columns(one, nobody)) for one in packed)
+    parts = [_take_apart(one) for one in packed]
+    for family in AddressFamily:
+        _columns_of(family, [part for part in parts if part.family is family], Listener(local_as=0))
+    return tuple(part.rows for part in parts)
 
 
 def find_attributes(packed: bytes, prefixes: Iterable[Prefix]) -> dict[Prefix, Attributes]:
@@ -242,25 +307,27 @@ def _inflated(packed: bytes) -> bytes:
     return payload
 
 
-def _check_prefixes(family: AddressFamily, high: U64, low: U64, lengths: NDArray[np.uint8]) -> None:
+def _check_prefixes(
+    family: AddressFamily, high: U64, low: U64, lengths: NDArray[np.uint8], *, begins: "NDArray[Any]"
+) -> None:
+    """Lengths in range, no bits behind them, ascending between the rows where another chunk begins."""
     if family is AddressFamily.IPV4:
         is_wrong = (lengths > 32) | (masked(high, lengths, 32) != high)
         key = (high << np.uint64(8)) | lengths
-        is_ascending = bool((key[1:] > key[:-1]).all())
+        is_ascending = key[1:] > key[:-1]
     else:
         tails = np.maximum(lengths.astype(np.int64) - 64, 0)
         is_wrong = (lengths > 128) | (masked(high, lengths, 64) != high) | (masked(low, tails, 64) != low)
         is_same_high, is_same_low = high[1:] == high[:-1], low[1:] == low[:-1]
-        is_ascending = bool(
-            (
-                (high[1:] > high[:-1])
-                | (is_same_high & (low[1:] > low[:-1]))
-                | (is_same_high & is_same_low & (lengths[1:] > lengths[:-1]))
-            ).all()
+        is_ascending = (
+            (high[1:] > high[:-1])
+            | (is_same_high & (low[1:] > low[:-1]))
+            | (is_same_high & is_same_low & (lengths[1:] > lengths[:-1]))
         )
+    is_ascending[begins - 1] = True
     if is_wrong.any():
         raise RouteError("a chunk with bits set behind the length of a prefix, or a length that is none")
-    if not is_ascending:
+    if not is_ascending.all():
         raise RouteError("a chunk whose prefixes are not in ascending order")
 
 

@@ -22,7 +22,7 @@ from headrace.routes.columns import (
     empty_columns,
     join_columns,
     order_of,
-    read_columns,
+    read_many,
     split_prefixes,
 )
 from headrace.routes.hygiene import HygieneRules, Reasons, judge_hygiene
@@ -94,34 +94,23 @@ def judge_table(places: Sequence[ChunkPlace], before: JudgedTable, chunks: Mappi
         RouteError: a chunk cannot be read.
         KeyError: a chunk is missing.
     """
-    starts = dict(zip((place.digest for place in before.places), _ranges(before.ends), strict=True))
-    rows: list[NDArray[np.int64]] = []
-    fresh: list[Columns] = []
-    sizes: list[int] = []
-    taken = 0
-    at = len(before)
-    for place in places:
-        span = starts.get(place.digest)
-        if span is not None:
-            rows.append(np.arange(*span))
-        else:
-            columns = read_columns(chunks[place.digest], before.listener)
-            if columns.family is not before.family:
-                columns = empty_columns(before.family)
-            fresh.append(columns)
-            rows.append(np.arange(at, at + len(columns)))
-            at += len(columns)
-        taken += len(rows[-1])
-        sizes.append(taken)
-    new = join_columns(before.family, fresh)
-    order = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+    known = dict(zip((place.digest for place in before.places), pairwise([0, *before.ends.tolist()]), strict=True))
+    fresh = list(dict.fromkeys(place.digest for place in places if place.digest not in known))
+    new, counts = read_many(before.family, (chunks[digest] for digest in fresh), before.listener)
+    edges = (len(before) + np.append(0, np.cumsum(counts))).tolist()
+    known.update(zip(fresh, pairwise(edges), strict=True))
+    spans = np.array([known[place.digest] for place in places], dtype=np.int64).reshape(-1, 2)
+    sizes = spans[:, 1] - spans[:, 0]
+    ends = np.cumsum(sizes)
+    # The row numbers of all spans, one behind the other.
+    order = np.arange(ends[-1] if len(ends) else 0) + np.repeat(spans[:, 0] - (ends - sizes), sizes)
     reasons = judge_hygiene(new, before.judge.rules, before.judge.vrps)
     return JudgedTable(
         family=before.family,
         listener=before.listener,
         judge=before.judge,
         places=tuple(places),
-        ends=np.array(sizes, dtype=np.int64),
+        ends=ends,
         columns=join_columns(before.family, (before.columns, new)).take(order),
         reasons=np.concatenate((before.reasons, reasons))[order],
     )
@@ -138,10 +127,6 @@ def judge_again(table: JudgedTable, judge: Judge) -> JudgedTable:
         columns=table.columns,
         reasons=judge_hygiene(table.columns, judge.rules, judge.vrps),
     )
-
-
-def _ranges(ends: NDArray[np.int64]) -> list[tuple[int, int]]:
-    return list(pairwise([0, *ends.tolist()]))
 
 
 # ---- what differs
@@ -192,9 +177,10 @@ def compare_tables(before: JudgedTable, after: JudgedTable) -> TableChanges:
 
 
 def _without(table: JudgedTable, left_out: "set[str]") -> Columns:
-    spans = zip(table.places, _ranges(table.ends), strict=True)
-    rows = [np.arange(*span) for place, span in spans if place.digest not in left_out]
-    return table.columns.take(np.concatenate(rows)) if rows else empty_columns(table.family)
+    is_wanted = np.array([place.digest not in left_out for place in table.places], dtype=np.bool_)
+    if not is_wanted.any():
+        return empty_columns(table.family)
+    return table.columns.take(np.repeat(is_wanted, np.diff(table.ends, prepend=0)))
 
 
 # ---- what counts

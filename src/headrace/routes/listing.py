@@ -37,7 +37,6 @@ def list_sessions(view: RoutesView, network: Network, pick: Pick) -> Iterator[Se
             most_prefixes=session.most_prefixes,
             drops=session.drops,
             updates=session.updates,
-            heard_at_s=appliance.heard_at_s,
             detail=session.detail,
         )
 

@@ -92,7 +92,6 @@ class SessionRow:
     most_prefixes: int
     drops: int
     updates: int
-    heard_at_s: float | None
     detail: str
 
 

@@ -30,8 +30,6 @@ class HeardAppliance:
     appliance_id: ApplianceId
     sessions: tuple[HeardSession, ...]
     routes: RouteColumns
-    heard_at_s: float | None = None
-    """When its speaker was heard of last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -243,7 +243,7 @@ class Routing:
             ends.append(now_s + RETRY_S)
         self._wakes_s[name] = min(ends, default=float("inf"))
         routes = self._routes(_counted(sessions))
-        return HeardAppliance(appliance_id=name, sessions=sessions, routes=routes, heard_at_s=speaker.heard_at_s)
+        return HeardAppliance(appliance_id=name, sessions=sessions, routes=routes)
 
     def _hear_session(self, name: ApplianceId, one: StoredSession, now_s: float) -> HeardSession:
         counting = choose_table(one.told, self._settings.retention, now_s=now_s)
@@ -316,6 +316,9 @@ class Routing:
         """Count what was announced, withdrawn and changed while the session stood; what a lost session takes with it
         and brings back is the session's flap, not that of each prefix."""
         if table.places == known.table.places:
+            return
+        if not len(known.table):
+            self.counts.changes["announced"] += len(table)
             return
         changes = compare_tables(known.table, table)
         self.counts.changes["announced"] += len(changes.announced)

@@ -7,7 +7,7 @@ import { cell, chip, tableHead } from "/static/js/parts.js";
 import { plainWords } from "/static/js/words.js";
 
 const PAGE = 100;
-const RELOAD_MS = 5_000;
+const RELOAD_MS = 30_000; // all but sessions cost the control plane work when tables are large
 const TYPING_MS = 300;
 
 const STANDINGS = {
@@ -40,6 +40,7 @@ const REPORTS = {
   sessions: {
     title: "Sessions",
     unit: ["session", "sessions"],
+    reloadMs: 5_000,
     none: "No appliance has told of a BGP session. Table [bgp] of an agent's settings names its peers.",
     columns: [
       ...WHERE.slice(0, 2),
@@ -131,7 +132,7 @@ export function routesView(store) {
   }
 
   async function load({ isForced = false } = {}) {
-    if (!isForced && Date.now() - loadedMs < RELOAD_MS) return;
+    if (!isForced && Date.now() - loadedMs < (REPORTS[state.report].reloadMs ?? RELOAD_MS)) return;
     loadedMs = Date.now();
     asked += 1;
     const own = asked;
