@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.appliance.adapters.credential import CredentialFile
 from headrace.appliance.bgp.testing import FakeRouteControl
 from headrace.appliance.bgp.testing_routers import (
     BIRD,
@@ -23,8 +24,11 @@ from headrace.appliance.bgp.testing_routers import (
     own_network,
     peer,
 )
+from headrace.appliance.config import read_config
+from headrace.appliance.control_link import ControlLink
 from headrace.appliance.testing_peers import FakeControl, serving
 from headrace.routes.model import SessionState
+from headrace.wire.client import open_client
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 A, B = "192.0.2.0/24", "198.51.100.0/24"
@@ -120,3 +124,13 @@ async def test_a_check_says_which_address_is_not_of_this_machine(tmp_path: Path)
     said = (await asyncio.wait_for(process.communicate(), 20))[1].decode()
     assert process.returncode == 2
     assert "bgp.peers.0.local_address" in said
+
+
+async def test_loops_that_start_together_enrol_once(tmp_path: Path):
+    control = FakeControl()
+    async with serving(control.handle) as url, open_client((url,), "") as client:
+        config = read_config(configure(tmp_path, url, keep_s=0.0).read_text(), source="test")
+        config.state.mkdir()
+        link = ControlLink(config, client, CredentialFile(config.state))
+        await asyncio.gather(*(link.enrol() for _ in range(3)))
+    assert CredentialFile(config.state).read().token == control.credential

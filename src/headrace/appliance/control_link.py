@@ -4,6 +4,7 @@ The credential is durable before it is used. A refused one is exchanged for the 
 put a new join token into the file, for a new enrolment.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any, TypeVar
@@ -62,6 +63,8 @@ class ControlLink:
     def __init__(self, config: AgentConfig, client: ControlClient, kept: CredentialFile) -> None:
         self._config, self._client, self._kept = config, client, kept
         self._credential = kept.read()
+        self._turn = asyncio.Lock()
+        """Two loops call; a join token is good for one of them."""
 
     async def enrol(self) -> None:
         """Get a credential if there is none.
@@ -70,12 +73,13 @@ class ControlLink:
             JoinRefusedError: there is no join token, or the control plane does not take it.
             WireError: nobody answered; try again later.
         """
-        if self._credential is not None:
-            return
-        token = read_join_token(self._config.control.join_token_file)
-        if not token:
-            raise no_token(self._config)
-        await self._enrol_with(token)
+        async with self._turn:
+            if self._credential is not None:
+                return
+            token = read_join_token(self._config.control.join_token_file)
+            if not token:
+                raise no_token(self._config)
+            await self._enrol_with(token)
 
     async def exchange(self, request: ExchangeRequest) -> ExchangeAnswer:
         """Report and fetch; raises WireError kinds."""
@@ -135,9 +139,10 @@ class ControlLink:
             return await call
         except UnauthorizedError as error:
             event(_log, "credential_refused", level=logging.WARNING, code=error.code)
-            # Two loops call: the other may have another credential by now.
-            if credential is not None and credential is self._credential:
-                await self._recover(credential)
+            async with self._turn:
+                # The other loop may have got another credential meanwhile.
+                if credential is not None and credential is self._credential:
+                    await self._recover(credential)
             raise
 
     async def _recover(self, credential: Credential) -> None:
