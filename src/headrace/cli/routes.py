@@ -41,7 +41,9 @@ SHOWN = 100
 SiteOption = Annotated[str, typer.Option("--site", help="Only this site.")]
 ApplianceOption = Annotated[str, typer.Option("--appliance", help="Only this appliance.")]
 PrefixOption = Annotated[str, typer.Option("--prefix", help="Routes inside or around this prefix.")]
-Limit = Annotated[int, typer.Option(help="Rows; 0 for all. Tables show 100, --json and --csv all.", min=0)]
+Limit = Annotated[
+    int | None, typer.Option(help="Rows; 0 for all. Left out: 100 in a table, all with --json or --csv.", min=0)
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a line of names.")]
 
 
@@ -67,7 +69,7 @@ def register(app: typer.Typer) -> None:
 def _sessions(
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -103,7 +105,7 @@ def _prefixes(
     site: SiteOption = "",
     appliance: ApplianceOption = "",
     prefix: PrefixOption = "",
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -124,7 +126,7 @@ def _filtered(
     appliance: ApplianceOption = "",
     prefix: PrefixOption = "",
     reason: Annotated[FilterReason | None, typer.Option(help="Only this reason.")] = None,
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -156,7 +158,7 @@ def _show_routes(found: PrefixesReport, as_json: bool, csv: bool) -> None:
 
 def _imbalance(
     site: SiteOption = "",
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -191,7 +193,7 @@ def _single(
     covered: Annotated[
         bool, typer.Option("--covered", help="Also those around which another site hears a prefix.")
     ] = False,
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -215,14 +217,14 @@ def _single(
 def _leaks(
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
     as_json: AsJson = False,
     csv: AsCsv = False,
 ) -> None:
-    """List routes heard beyond their scope, as table [\\[routes.leaks] of the control plane's settings tells it.
+    """List routes heard beyond their scope, as table routes.leaks of the control plane's settings tells it.
 
     Example: [bold]headrace routes leaks --site ams1[/]
     """
@@ -241,7 +243,7 @@ def _changes(
     since: Annotated[str, typer.Option(help="How long ago, 90m or 3h, or a time, 2026-12-01T20:13Z.")] = "1h",
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = SHOWN,
+    limit: Limit = None,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -271,11 +273,13 @@ def _since(text: str) -> float:
     return SystemClock().now_s() - read_duration(text)
 
 
-def _most(limit: int, as_json: bool, csv: bool) -> int:
-    """Rows to fetch; 0 for all. Programs get all unless they ask for another number."""
+def _most(limit: int | None, as_json: bool, csv: bool) -> int:
+    """Rows to fetch; 0 for all. Programs get all unless they ask for a number."""
     if as_json and csv:
         raise UsageError("--json and --csv: one of both")
-    return 0 if (as_json or csv) and limit == SHOWN else limit
+    if limit is None:
+        return 0 if as_json or csv else SHOWN
+    return limit
 
 
 def _ask(
