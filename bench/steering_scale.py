@@ -175,9 +175,9 @@ class World:
                 own = rng.choice(self.networks, p=self.weights)
                 networks, hops = np.append(self.customers[no % 4000], own), 1
             elif kind is SiteKind.PRIVATE_PEERING:
-                networks, hops = rng.choice(self.networks, size=max(5, self.networks // 400), p=self.weights), 1
+                networks, hops = rng.choice(self.networks, size=5, p=self.weights), 1
             else:
-                networks, hops = rng.choice(self.networks, size=self.networks // 40), 2
+                networks, hops = rng.choice(self.networks, size=max(5, self.networks // 100)), 2
             name = SiteId(f"s{no}")
             latitude, longitude = rng.uniform(-50, 60), rng.uniform(-180, 180)
             is_last = no >= options.sites - 2

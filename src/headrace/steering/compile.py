@@ -6,7 +6,7 @@ Input is a `SteeringSnapshot`; nothing here changes once it is built.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from headrace.base.ids import ApplianceId, SiteId
@@ -103,6 +103,7 @@ class CompiledSnapshot:
     loads_at_s: float
     control_id: str
     origin_url: str
+    source: tuple[SnapshotAppliance, ...]
     network: Network
     library: Library
     appliances: dict[str, SnapshotAppliance]
@@ -173,6 +174,10 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
     Args:
         last: the one before; what follows from the same sites, hearings, titles or rosters is taken over from it.
     """
+    if last is not None:
+        updated = _updated(snapshot, last)
+        if updated is not None:
+            return updated
     network = _network(snapshot, last.network if last else None)
     is_same_library = last is not None and last.library.source is snapshot.titles
     rows: list[list[SnapshotAppliance]] = [[] for _ in network.hearers]
@@ -199,6 +204,7 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
         loads_at_s=snapshot.loads_at_s,
         control_id=snapshot.control_id,
         origin_url=snapshot.origin_url.rstrip("/"),
+        source=snapshot.appliances,
         network=network,
         library=last.library if last is not None and is_same_library else _library(snapshot),
         appliances={one.appliance_id: one for one in snapshot.appliances},
@@ -212,6 +218,53 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
         changed_from=id(last),
         homeless=tuple(homeless),
     )
+
+
+def _updated(snapshot: SteeringSnapshot, last: CompiledSnapshot) -> CompiledSnapshot | None:
+    """The snapshot after `last` where only appliances changed, at the cost of these; None for any other change."""
+    network, old = last.network, last.source
+    is_same = snapshot.titles is last.library.source and snapshot.hearings is network.hearings
+    if not is_same or not _is_same_routes(snapshot, network) or len(snapshot.appliances) != len(old):
+        return None
+    changed = [(now, before) for now, before in zip(snapshot.appliances, old, strict=True) if now is not before]
+    if any(now.appliance_id != before.appliance_id or now.site_id != before.site_id for now, before in changed):
+        return None
+    appliances, able = dict(last.appliances), dict(last.able)
+    for now, _ in changed:
+        appliances[now.appliance_id] = now
+        able.pop(now.appliance_id, None)
+        if order_fault(now) is None:
+            able[now.appliance_id] = now
+    by_hearer, rosters, differ = list(last.by_hearer), list(last.rosters), set[int]()
+    for hearer in {last.hearer_of[now.appliance_id] for now, _ in changed if now.appliance_id in last.hearer_of}:
+        before = by_hearer[hearer]
+        row = by_hearer[hearer] = tuple(appliances[one.appliance_id] for one in before)
+        if not decide_alike(row, before):
+            differ.add(hearer)
+            rosters[hearer] = _roster(row, rosters[hearer])
+    return replace(
+        last,
+        version=snapshot.version,
+        built_at_s=snapshot.built_at_s,
+        loads_at_s=snapshot.loads_at_s,
+        control_id=snapshot.control_id,
+        origin_url=snapshot.origin_url.rstrip("/"),
+        source=snapshot.appliances,
+        appliances=appliances,
+        able=able,
+        by_hearer=tuple(by_hearer),
+        rosters=tuple(rosters),
+        picks=_still_picked(last, frozenset(differ)),
+        changed=frozenset(differ),
+        changed_from=id(last),
+        homeless=tuple(appliances[one.appliance_id] for one in last.homeless),
+    )
+
+
+def _roster(row: Sequence[SnapshotAppliance], last: Roster | None) -> Roster:
+    """The last one where nobody joined, left or changed capacity."""
+    members = tuple(sorted((str(one.appliance_id), max(0, one.capacity_bps)) for one in row))
+    return last if last is not None and last.members == members else Roster(members)
 
 
 def order_fault(one: SnapshotAppliance) -> Exclusion | None:
@@ -324,7 +377,5 @@ def _rosters(rows: tuple[tuple[SnapshotAppliance, ...], ...], known: CompiledSna
         if known is not None and known.by_hearer[number] is row:
             found.append(known.rosters[number])
             continue
-        members = tuple(sorted((str(one.appliance_id), max(0, one.capacity_bps)) for one in row))
-        is_same = known is not None and known.rosters[number].members == members
-        found.append(known.rosters[number] if known is not None and is_same else Roster(members))
+        found.append(_roster(row, known.rosters[number] if known is not None else None))
     return tuple(found)

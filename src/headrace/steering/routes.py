@@ -116,6 +116,9 @@ class RouteTable:
 
     def class_no(self, address: bytes) -> int:
         """Class of an address."""
+        if len(address) == 4:  # written out: half of the time was that of the calls
+            at = bisect_right(self.starts_v4, int.from_bytes(address, "big")) - 1
+            return self.node_classes[self.nodes_v4[at]]
         return self.node_classes[self.node_no(address)]
 
     def coverage(self, address: bytes) -> tuple[Covering, ...]:

@@ -291,7 +291,8 @@ def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None)
 
 def _check_sources(snapshot: SteeringSnapshot) -> None:
     most = len(snapshot.sites) + len(snapshot.hearings)
-    if snapshot.routes is not None and max(snapshot.routes.set_sources, default=-1) >= most:
+    sources = np.frombuffer(snapshot.routes.set_sources, dtype=np.uint32) if snapshot.routes else ()
+    if len(sources) and int(np.max(sources)) >= most:
         raise MalformedError("steering snapshot: routes name a source that there is not")
 
 
