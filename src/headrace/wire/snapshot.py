@@ -380,15 +380,26 @@ def _read_live(body: Body, static: tuple[_ApplianceRow, ...], sets: tuple[FileSe
         if len(rows) and int(rows[name].max()) >= limit:
             raise MalformedError(f"steering snapshot: column {name} points past {limit}")
     last = parts.live
-    if last is not None and (last.static is not static or last.sets is not sets or last.words != words):
+    if last is not None and (last.static is not static or last.sets is not sets or last.words.admins != words.admins):
         last = None
     appliances: list[Any] = list(last.appliances) if last else [None] * len(static)
-    changed = np.flatnonzero(rows != last.rows).tolist() if last else range(len(static))
+    changed = np.flatnonzero(rows != _renumbered(last, words)).tolist() if last else range(len(static))
     values = rows.tolist() if len(changed) == len(rows) else None
     for number in changed:
         row = values[number] if values else rows[number].item()
         appliances[number] = _appliance(static[number], row, words, sets)
     return _Live(rows=rows, words=words, static=static, sets=sets, appliances=tuple(appliances))
+
+
+def _renumbered(last: _Live, words: _LiveWords) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    """The last rows with health numbered as it is now; what is gone gets a number that nothing has."""
+    if last.words == words:
+        return last.rows
+    numbers = {health: number for number, health in enumerate(words.healths)}
+    now = np.array([numbers.get(one, len(words.healths)) for one in last.words.healths], dtype=np.uint32)
+    rows = last.rows.copy()
+    rows["health"] = now[rows["health"]]
+    return rows
 
 
 def _appliance(
