@@ -53,11 +53,11 @@ class Answer:
     """Kind, status and reason, as counted in metrics; one text, as it is looked up for every answer."""
     headers: tuple[tuple[str, str], ...] = ()
     first: str = ""
-    """The appliance that a new session begins on; '' for none."""
+    """The appliance that a new session begins on, or that a running one is sent to; '' for none."""
     tier: str = ""
     """The kind of its site, `last-resort` or `origin`."""
     session_bps: float = 0.0
-    """What a new session is taken to need of it."""
+    """What the session is taken to need of it."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -251,7 +251,16 @@ class Answers:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        answer = Answer(status=200, content_type=JSON, body=body, label=f"{kind} 200 {self._reason(pathways)}")
+        best = choice.chosen[0].appliance.appliance_id if choice.chosen else None
+        is_moved = session.current is not None and best is not None and best != session.current
+        answer = Answer(
+            status=200,
+            content_type=JSON,
+            body=body,
+            label=f"{kind} 200 {self._reason(pathways)}",
+            first=best if is_moved and best is not None else "",
+            session_bps=self._session_bps or title.usual_bps,
+        )
         if key is None:
             return answer
         return self._keep(place, key, answer, seen=tuple(choice.seen), draw=sharing.draw if choice.is_drawn else None)

@@ -151,7 +151,10 @@ class PlaybackService:
             return answer
         if kind is _FILE:
             return self._redirect(answers, place, asked, path, query)
-        return self._steering(answers, place, asked, client, path, query)
+        answer = self._steering(answers, place, asked, client, path, query)
+        if answer.first:
+            self._give(answers, answer, client)
+        return answer
 
     def new_second(self) -> None:
         """Called about each second: refreshes the age in headers, the window of limits and the counters on disk."""
@@ -214,14 +217,22 @@ class PlaybackService:
             return problem(asked.kind, 400, "invalid-query", str(error))
 
     def _begun(self, answers: Answers, asked: Asked, answer: Answer, client: str) -> None:
-        """Count a session that begins. One client counts only so often: it can fill nobody's appliance with words."""
+        """Count a session that begins."""
         tiers = self._counters.tiers
         tiers[answer.tier] = tiers.get(answer.tier, 0) + 1
         if self._has_log and asked.title_id is not None:
             now_s = self._clock.now_s()
             self.session_log.add(now_s, client, asked.title_id, answer.first, answer.session_bps)
+        if answer.first:
+            self._give(answers, answer, client)
+
+    def _give(self, answers: Answers, answer: Answer, client: str) -> None:
+        """An appliance gets a session, new or from another one: in the ledger at once, before any report shows it.
+
+        One client counts only so often: it can fill nobody's appliance with words.
+        """
         begun = self._begun_by.get(client, 0)
-        if not answer.first or begun >= self._most_begun:
+        if begun >= self._most_begun:
             return
         if len(self._begun_by) > MOST_CLIENTS_COUNTED:
             self._begun_by.clear()

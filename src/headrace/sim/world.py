@@ -56,9 +56,6 @@ class Plan:
     """Mean length of a session."""
     peak_ratio: float = 0.55
     """Share of the whole capacity that is in use at the peak."""
-    counts_moves: bool = False
-    """Running sessions that steering sends to another appliance are in its ledger like new ones; `playback` counts only
-    new ones."""
     titles: tuple[Title, ...]
 
     @property
@@ -403,7 +400,7 @@ class World:
                 )
                 was = client.current
                 self._settle(client, tuple(one.appliance.appliance_id for one in (*choice.chosen, *choice.kept)))
-                if self.plan.counts_moves and client.current not in (None, was):
+                if client.current not in (None, was):
                     self._ledger.give(str(client.current), self.plan.session_bps, self.now_s)
             elif client.current is None or not self._fleet[client.current].is_alive:
                 self._settle(client, client.written)  # the player's own way out: the next pathway of its list

@@ -429,6 +429,22 @@ async def test_a_burst_between_two_snapshots_is_shared_out(tmp_path: Path) -> No
     ]
 
 
+async def test_a_session_that_is_sent_elsewhere_counts_there_at_once_and_once(tmp_path: Path) -> None:
+    node = Node(tmp_path).install()
+    playlist = (await node.ask(MASTER)).body
+    first, second, *_ = order_of(playlist)
+    query = playlist.decode().partition("hls/film?")[2].partition('"')[0]
+    node.install(replace(SNAPSHOT, version=4, appliances=tuple(one for one in FLEET if one.appliance_id != first)))
+    path, throughput = "/v1/steering/hls/film", "_HLS_throughput=20000000"
+    assert node.ledger.pending_bps(second) == 0
+    moved = await node.ask(path, f"{query}&_HLS_pathway={first}&{throughput}")
+    assert json.loads(moved.body)["PATHWAY-PRIORITY"][0] == second
+    given_bps = node.ledger.pending_bps(second)
+    assert given_bps > 0
+    await node.ask(path, f"{query}&_HLS_pathway={second}&{throughput}")
+    assert node.ledger.pending_bps(second) == given_bps, "it is there now"
+
+
 async def test_one_client_cannot_fill_an_appliance_with_words(tmp_path: Path) -> None:
     node = Node(tmp_path, "[load]\nsessions_per_client = 10").install()
     for _ in range(2000):
