@@ -151,7 +151,11 @@ async def test_a_speaker_that_hangs_is_ended_with_its_collector_and_started_agai
 
 
 def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether a process lives; one that nobody has asked after since its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def session_of(appliance: Appliance) -> list[int]:
