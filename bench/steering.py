@@ -261,18 +261,24 @@ def start_all(stack: ExitStack, folder: Path, control: Control, core: int) -> tu
     (folder / "token").write_text("bench")
     granian = [str(BIN / "granian"), "--no-ws", "--backlog", "4096", "--log-level", "error", "--interface"]
     uvicorn = [str(BIN / "uvicorn"), "--no-access-log", "--log-level", "error", "--loop", "uvloop", "--lifespan", "off"]
-    port = {name: free_port() for name in ("rsgi", "large", "uvicorn", "starlette", "ours")}
-    (folder / "steer.toml").write_text(
-        f'[listen]\nport = {port["ours"]}\nworkers = 1\n[control]\nurls = ["http://127.0.0.1:{control.port}"]\n'
-        f'token_file = "{folder / "token"}"\n[snapshot]\nfolder = "{folder / "state"}"\n'
-        '[clients]\ntrusted_proxies = ["127.0.0.1"]\n'
-    )
+    port = {name: free_port() for name in ("rsgi", "large", "uvicorn", "starlette", "ours", "full")}
+    # Each playlist is a session. 96 appliances would be full within seconds, so sessions are small here; where they are
+    # not, the fleet is full and most answers depend on the client's draw.
+    for name, session_bps in (("ours", 1000.0), ("full", 5e6)):
+        (folder / f"{name}.toml").write_text(
+            f'[listen]\nport = {port[name]}\nworkers = 1\n[control]\nurls = ["http://127.0.0.1:{control.port}"]\n'
+            f'token_file = "{folder / "token"}"\n[snapshot]\nfolder = "{folder / name}"\n'
+            f'[clients]\ntrusted_proxies = ["127.0.0.1"]\n[load]\nsession_bps = {session_bps}\n'
+        )
     commands = {
         "rsgi": [*granian, "rsgi", "--port", str(port["rsgi"]), "constants:rsgi"],
         "large": [*granian, "rsgi", "--port", str(port["large"]), "constants:large"],
         "uvicorn": [*uvicorn, "--http", "httptools", "--port", str(port["uvicorn"]), "constants:asgi"],
         "starlette": [*granian, "asginl", "--port", str(port["starlette"]), "constants:starlette"],
-        "ours": [str(BIN / "headrace"), "steer", "--config", str(folder / "steer.toml")],
+        **{
+            name: [str(BIN / "headrace"), "steer", "--config", str(folder / f"{name}.toml")]
+            for name in ("ours", "full")
+        },
     }
     pids = {
         port[name]: stack.enter_context(running(command, port[name], core, folder))
@@ -288,8 +294,10 @@ def start_all(stack: ExitStack, folder: Path, control: Control, core: int) -> tu
         Row("headrace manifest.mpd", port["ours"], "mpd"),
         Row("headrace steering manifest, moving", port["ours"], "steering", is_moving=True),
         Row("headrace master.m3u8, moving", port["ours"], "master", is_moving=True),
+        Row("headrace master.m3u8, fleet full", port["full"], "master"),
     ]
-    wait_healthy(port["ours"])
+    for name in ("ours", "full"):
+        wait_healthy(port[name])
     return rows, pids
 
 
