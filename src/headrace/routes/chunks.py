@@ -168,6 +168,52 @@ def _pack_communities(communities: tuple[str, ...]) -> bytes:
 # ---- reading
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ChunkParts:
+    """A chunk whose columns are cut apart and not looked at yet."""
+
+    family: AddressFamily
+    rows: int
+    count: int
+    """Sets of attributes."""
+    prefixes: bytes
+    places: bytes
+    learned_s: bytes
+    sizes: bytes
+    """Bytes of each set of attributes."""
+    attributes: bytes
+
+
+def take_apart(packed: bytes) -> ChunkParts:
+    """Cut a chunk into its columns. Checked is that their sizes fit, not what they hold.
+
+    Raises:
+        RouteError: not a chunk, of another version, too large, or cut off.
+    """
+    payload = _inflated(packed)
+    try:
+        code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
+    except struct.error:
+        raise RouteError("a chunk that is cut off") from None
+    family = {4: AddressFamily.IPV4, 6: AddressFamily.IPV6}.get(code)
+    if family is None:
+        raise RouteError(f"a chunk of the unknown family {code}")
+    start = _HEAD.size + rows * prefix_bytes(family)
+    behind = start + 8 * rows
+    if not rows or not 0 < count <= rows or len(payload) != behind + 4 * count + attribute_bytes:
+        raise RouteError("a chunk whose sizes do not fit its bytes")
+    return ChunkParts(
+        family=family,
+        rows=rows,
+        count=count,
+        prefixes=payload[_HEAD.size : start],
+        places=payload[start : start + 4 * rows],
+        learned_s=payload[start + 4 * rows : behind],
+        sizes=payload[behind : behind + 4 * count],
+        attributes=payload[behind + 4 * count :],
+    )
+
+
 def unpack_chunk(packed: bytes, known: dict[bytes, Attributes] | None = None) -> Chunk:
     """Read what `pack_chunk` wrote; all of it is checked, so that what is given back can be used as it is.
 
@@ -178,31 +224,19 @@ def unpack_chunk(packed: bytes, known: dict[bytes, Attributes] | None = None) ->
     Raises:
         RouteError: not a chunk, of another version, too large, cut off, or with contents that a chunk cannot have.
     """
-    payload = _inflated(packed)
-    try:
-        code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
-    except struct.error:
-        raise RouteError("a chunk that is cut off") from None
-    family = {4: AddressFamily.IPV4, 6: AddressFamily.IPV6}.get(code)
-    if family is None:
-        raise RouteError(f"a chunk of the unknown family {code}")
-    width = prefix_bytes(family)
-    starts = list(accumulate((rows * width, 4 * rows, 4 * rows, 4 * count, attribute_bytes), initial=_HEAD.size))
-    if len(payload) != starts[-1] or not rows or not 0 < count <= rows:
-        raise RouteError("a chunk whose sizes do not fit its bytes")
-    columns = [payload[start:end] for start, end in pairwise(starts)]
-    raw = _cut(columns[4], _from_little(columns[3]))
+    parts = take_apart(packed)
+    raw = _cut(parts.attributes, _from_little(parts.sizes))
     chunk = Chunk(
-        family=family,
-        prefixes=columns[0],
-        places=_from_little(columns[1]),
-        learned_s=_from_little(columns[2]),
+        family=parts.family,
+        prefixes=parts.prefixes,
+        places=_from_little(parts.places),
+        learned_s=_from_little(parts.learned_s),
         attributes=_read_all_attributes(raw, {} if known is None else known),
         packed_attributes=raw,
     )
-    if max(chunk.places) >= count:
+    if max(chunk.places) >= parts.count:
         raise RouteError("a chunk with a route whose attributes are missing")
-    _check_prefixes(chunk.prefixes, width)
+    _check_prefixes(chunk.prefixes, prefix_bytes(chunk.family))
     return chunk
 
 

@@ -5,7 +5,6 @@ what an appliance sent can be used as it is. Decides nothing.
 """
 
 import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.routes.chunks import MOST_CHUNK_BYTES, prefix_bytes, unpack_attributes
+from headrace.routes.chunks import ChunkParts, prefix_bytes, take_apart, unpack_attributes
 from headrace.routes.model import AddressFamily, Attributes, Prefix, RouteError
 
 U64 = NDArray[np.uint64]
@@ -22,8 +21,6 @@ Bools = NDArray[np.bool_]
 
 _AT_ONCE = 100
 """Chunks that are read together: enough for small ones to cost little, few enough for large ones to need little."""
-_MAGIC = b"HRC1"
-_HEAD = struct.Struct("<BIII")
 _FRONT = struct.Struct("<BBIB")
 _FRONT_BYTES = _FRONT.size
 _U32 = struct.Struct("<I")
@@ -171,7 +168,7 @@ def read_columns(packed: bytes, listener: Listener) -> Columns:
     Raises:
         RouteError: not a chunk, cut off, too large, or with contents that a chunk cannot have.
     """
-    part = _take_apart(packed)
+    part = take_apart(packed)
     return _columns_of(part.family, [part], listener)
 
 
@@ -183,52 +180,13 @@ def read_many(family: AddressFamily, packed: Iterable[bytes], listener: Listener
     found: list[Columns] = []
     sizes: list[int] = []
     chunks = iter(packed)
-    while parts := [_take_apart(one) for one in islice(chunks, _AT_ONCE)]:
+    while parts := [take_apart(one) for one in islice(chunks, _AT_ONCE)]:
         sizes += [part.rows if part.family is family else 0 for part in parts]
         found.append(_columns_of(family, [part for part in parts if part.family is family], listener))
     return join_columns(family, found), np.array(sizes, np.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Part:
-    """A chunk with its columns cut apart, which are not looked at yet."""
-
-    family: AddressFamily
-    rows: int
-    count: int
-    prefixes: bytes
-    places: bytes
-    learned_s: bytes
-    sizes: bytes
-    attributes: bytes
-
-
-def _take_apart(packed: bytes) -> _Part:
-    payload = _inflated(packed)
-    try:
-        code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
-    except struct.error:
-        raise RouteError("a chunk that is cut off") from None
-    family = {4: AddressFamily.IPV4, 6: AddressFamily.IPV6}.get(code)
-    if family is None:
-        raise RouteError(f"a chunk of the unknown family {code}")
-    start = _HEAD.size + rows * prefix_bytes(family)
-    behind = start + 8 * rows
-    if not rows or not 0 < count <= rows or len(payload) != behind + 4 * count + attribute_bytes:
-        raise RouteError("a chunk whose sizes do not fit its bytes")
-    return _Part(
-        family=family,
-        rows=rows,
-        count=count,
-        prefixes=payload[_HEAD.size : start],
-        places=payload[start : start + 4 * rows],
-        learned_s=payload[start + 4 * rows : behind],
-        sizes=payload[behind : behind + 4 * count],
-        attributes=payload[behind + 4 * count :],
-    )
-
-
-def _columns_of(family: AddressFamily, parts: Sequence[_Part], listener: Listener) -> Columns:
+def _columns_of(family: AddressFamily, parts: Sequence[ChunkParts], listener: Listener) -> Columns:
     if not parts:
         return empty_columns(family)
     rows = np.array([part.rows for part in parts])
@@ -266,7 +224,7 @@ def _sums(sizes: "NDArray[np.uint32]", counts: "NDArray[Any]") -> list[int]:
 
 def count_routes(packed: Iterable[bytes]) -> tuple[int, ...]:
     """How many routes each chunk has; reads all of each, raises as `read_columns` does."""
-    parts = [_take_apart(one) for one in packed]
+    parts = [take_apart(one) for one in packed]
     for family in AddressFamily:
         _columns_of(family, [part for part in parts if part.family is family], Listener(local_as=0))
     return tuple(part.rows for part in parts)
@@ -278,33 +236,19 @@ def find_attributes(packed: bytes, prefixes: Iterable[Prefix]) -> dict[Prefix, A
     Raises:
         RouteError: as `read_columns`; only what is needed is checked.
     """
-    payload = _inflated(packed)
-    code, rows, count, _ = _HEAD.unpack_from(payload)
-    width = 5 if code == 4 else 17
-    start = _HEAD.size + rows * width
-    sizes = np.frombuffer(payload, dtype="<u4", count=count, offset=start + 8 * rows)
-    ends = start + 8 * rows + 4 * count + np.cumsum(sizes, dtype=np.int64)
-    known = {payload[at : at + width]: row for row, at in enumerate(range(_HEAD.size, start, width))}
+    parts = take_apart(packed)
+    width = prefix_bytes(parts.family)
+    sizes = np.frombuffer(parts.sizes, dtype="<u4")
+    ends = np.cumsum(sizes, dtype=np.int64)
+    known = {parts.prefixes[at : at + width]: row for row, at in enumerate(range(0, len(parts.prefixes), width))}
     found: dict[Prefix, Attributes] = {}
     for prefix in prefixes:
         row = known.get(prefix)
         if row is not None:
-            place = _U32.unpack_from(payload, start + 4 * row)[0]
-            found[prefix] = unpack_attributes(payload[int(ends[place]) - int(sizes[place]) : int(ends[place])])
+            place = _U32.unpack_from(parts.places, 4 * row)[0]
+            end = int(ends[place])
+            found[prefix] = unpack_attributes(parts.attributes[end - int(sizes[place]) : end])
     return found
-
-
-def _inflated(packed: bytes) -> bytes:
-    if packed[:4] != _MAGIC:
-        raise RouteError(f"no chunk that this version reads: it begins with {bytes(packed[:4])!r}, not {_MAGIC!r}")
-    inflater = zlib.decompressobj()
-    try:
-        payload = inflater.decompress(packed[4:], MOST_CHUNK_BYTES + 1)
-    except zlib.error as error:
-        raise RouteError(f"a broken chunk: {error}") from None
-    if len(payload) > MOST_CHUNK_BYTES or not inflater.eof or inflater.unused_data:
-        raise RouteError(f"a chunk that is cut off, has more behind it, or is over {MOST_CHUNK_BYTES} bytes")
-    return payload
 
 
 def _check_prefixes(
