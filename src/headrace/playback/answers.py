@@ -251,14 +251,13 @@ class Answers:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        best = choice.chosen[0].appliance.appliance_id if choice.chosen else None
-        is_moved = session.current is not None and best is not None and best != session.current
+        best = choice.chosen[0].appliance.appliance_id if choice.chosen else ""
         answer = Answer(
             status=200,
             content_type=JSON,
             body=body,
             label=f"{kind} 200 {self._reason(pathways)}",
-            first=best if is_moved and best is not None else "",
+            first=best if session.current not in (None, best) else "",
             session_bps=self._session_bps or title.usual_bps,
         )
         if key is None:
