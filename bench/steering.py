@@ -4,9 +4,9 @@
 
 Server on one core, wrk on the other. All servers run in one go and take turns in a new order each round, with the same
 requests: addresses at random over all prefixes (in X-Forwarded-For, from a trusted proxy), titles by Zipf's law, so
-that nothing is served from one hot entry; gzip is accepted, as by every browser. `moving` rows get a new snapshot each
-second, as of a fleet that reports its load. A warm-up comes first, as most answers of a running node are finished ones;
-its rate is printed as `cold`.
+that nothing is served from one hot entry; running sessions ask with what they were given at their begin; gzip is
+accepted, as by every browser. `moving` rows get a new snapshot each second, as of a fleet that reports its load. A
+warm-up comes first, as most answers of a running node are finished ones; its rate is printed as `cold`.
 
 Besides answers per second the table gives answers per CPU second of the server, which says more on a busy machine.
 Ratios are to granian's constant of the same round, their median over rounds. Raw samples lie beside the summary.
@@ -85,6 +85,8 @@ except ImportError:
 
 LOAD = """
 math.randomseed(tonumber(os.getenv("BENCH_SEED")))
+local sessions = {}
+for line in io.lines(os.getenv("BENCH_SESSIONS")) do sessions[#sessions + 1] = line end
 local weights, total = {}, 0
 for i = 1, %(titles)d do total = total + 1 / i; weights[i] = total end
 local function title()
@@ -98,15 +100,17 @@ end
 local paths = {
   master = function(t) return "/v1/titles/t" .. t .. "/master.m3u8" end,
   mpd = function(t) return "/v1/titles/t" .. t .. "/manifest.mpd" end,
-  steering = function(t) return "/v1/steering/hls/t" .. t .. "?p=a1.a2.a3.a4._origin&v=12345678&_HLS_pathway=a1"
-    .. "&_HLS_throughput=" .. math.random(400000, 9000000) end,
+  steering = function(t, network)
+    local given = sessions[network * %(titles)d + t + 1]
+    return given .. "&_HLS_throughput=" .. math.random(400000, 9000000)
+  end,
 }
 local path = paths[os.getenv("BENCH_KIND")]
 wrk.headers["Accept-Encoding"] = "gzip, deflate, br"
 request = function()
   local network, low, host = math.random(0, 15), math.random(0, 255), math.random(254)
   wrk.headers["X-Forwarded-For"] = string.format("10.%%d.%%d.%%d", network, low, host)
-  return wrk.format("GET", path(title()))
+  return wrk.format("GET", path(title(), network))
 end
 """
 
@@ -233,7 +237,12 @@ def measure(row: Row, round_no: int, pid: int, options: argparse.Namespace, scri
         ["taskset", "-c", str(options.client_core), "wrk", "-t1", f"-c{options.connections}",
          f"-d{options.duration}s", "--latency", "-s", str(script), f"http://127.0.0.1:{row.port}/"],
         capture_output=True, text=True, check=True, timeout=options.duration + 60,
-        env={**os.environ, "BENCH_KIND": row.kind, "BENCH_SEED": str(round_no)},
+        env={
+            **os.environ,
+            "BENCH_KIND": row.kind,
+            "BENCH_SEED": str(round_no),
+            "BENCH_SESSIONS": str(script.with_name("sessions")),
+        },
     )  # fmt: skip
     used_s = cpu_s(pid) - before
     text = done.stdout
@@ -298,7 +307,19 @@ def start_all(stack: ExitStack, folder: Path, control: Control, core: int) -> tu
     ]
     for name in ("ours", "full"):
         wait_healthy(port[name])
+    begin_sessions(port["ours"], folder / "sessions")
     return rows, pids
+
+
+def begin_sessions(port: int, file: Path) -> None:
+    """Begin a session of each title in each network; what their players ask later goes to a file, a line each."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client, file.open("w") as out:
+        for network in range(SITES):
+            for title in range(TITLES):
+                path = f"/v1/titles/t{title}/master.m3u8"
+                text = client.get(path, headers={"x-forwarded-for": f"10.{network}.0.1"}).text
+                uri, current = re.search(r'SERVER-URI="\.\./\.\.([^"]+)",PATHWAY-ID="([^"]+)"', text).groups()  # type: ignore[union-attr]
+                out.write(f"/v1{uri}&_HLS_pathway={current}\n")
 
 
 def wait_healthy(port: int) -> None:

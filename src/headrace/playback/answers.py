@@ -18,7 +18,7 @@ from headrace.playback.requests import Asked, Kind
 from headrace.steering.approach import Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.explain import Explanation, explain
-from headrace.steering.load import Ledger, draw_of
+from headrace.steering.load import TAKES, Ledger, Met, draw_of, outcome
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
@@ -28,8 +28,11 @@ from headrace.wire.operator import Problem
 
 MOST_CLIENTS = 500_000
 """Client addresses whose place is remembered: about 100 MiB."""
+MOST_KNOWN = 100_000
+"""Titles whose facts are at hand: about 20 MiB."""
 KEEPING_BYTES = 500
 """What keeping an answer costs besides its body: key, entry, headers."""
+FORK_BYTES = 350
 CELL_DEGREES = 0.5
 """Places are rounded to cells of this size (at most 56 km), so that neighbours share answers."""
 
@@ -61,14 +64,17 @@ class Answer:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Kept:
-    """A finished answer, valid while the levels of those it depends on stay as they were."""
+class Fork:
+    """An appliance on the way to finished answers: which one it is follows from its level and the client's draw.
 
-    answer: Answer | None
-    """None: it depends on the client's draw, and is kept by draw beside this one."""
-    seen: tuple[ApplianceId, ...]
-    stamp: int
-    """Of the ledger, when it was last found valid."""
+    So what is kept stays true while levels move, and is kept once for all clients who meet the same: see `load.Met`.
+    """
+
+    name: ApplianceId
+    key: int
+    is_in_use: bool
+    sides: "dict[object, Answer | Fork]" = field(default_factory=dict)
+    """By outcome."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,7 +83,7 @@ class Place:
 
     ways: Approaches
     location: Location | None
-    answers: dict[object, Kept] = field(default_factory=dict)
+    answers: dict[object, Answer | Fork] = field(default_factory=dict)
 
 
 def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
@@ -107,6 +113,7 @@ class Answers:
         self._places: dict[str, Place] = {}
         """By client address as text; see `find_place`."""
         self._class_no = compiled.network.routes.class_no
+        self._known: dict[TitleId | None, tuple[float, int]] = {}
         self.ledger = ledger
         self.kept = 0
         self.kept_bytes = 0
@@ -176,29 +183,41 @@ class Answers:
             self._shared[key] = place
             if key[1] is None:
                 self._unplaced[key[0]] = place
-            self.kept += len(place.answers)
-            self.kept_bytes += sum(map(_size, list(place.answers.values())))
+            for count, size in map(_size, list(place.answers.values())):
+                self.kept += count
+                self.kept_bytes += size
+        self._known = last._known
         if len(self._shared) == len(last._shared):
             self._places = dict(last._places)
 
     def needed_bps(self, asked: Asked) -> float:
         """Throughput below which a pathway counts as slow for the asked title."""
-        title = self.compiled.library.titles.get(asked.title_id or "")
-        return title.least_bps * self._settings.slow_ratio if title else 0.0
+        return self._facts(asked)[0]
+
+    def _facts(self, asked: Asked) -> tuple[float, int]:
+        """Of the asked title: see `needed_bps`, and its key."""
+        known = self._known.get(asked.title_id)
+        if known is None:
+            title = self.compiled.library.titles.get(asked.title_id or "")
+            known = (title.least_bps * self._settings.slow_ratio, title.key) if title else (0.0, 0)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[asked.title_id] = known
+        return known
 
     def find(self, place: Place, key: object, client: str, asked: Asked) -> Answer | None:
         """The finished answer for a key, if it still holds."""
         kept = place.answers.get(key)
-        if kept is None:
-            return None
-        if kept.stamp != self.ledger.stamp and not self._still_holds(kept):
-            return None
-        if kept.answer is not None:
-            return kept.answer
-        drawn = place.answers.get((key, self._draw(client, asked)))
-        if drawn is None or (drawn.stamp != self.ledger.stamp and not self._still_holds(drawn)):
-            return None
-        return drawn.answer
+        levels, draw = self.ledger.levels, -1
+        while isinstance(kept, Fork):
+            level = levels.get(kept.name)
+            if level is None:
+                kept = kept.sides.get(TAKES)
+            else:
+                if draw < 0:
+                    draw = self._draw(client, asked)
+                kept = kept.sides.get(outcome(level, draw, kept.key, is_in_use=kept.is_in_use))
+        return kept
 
     def playlist(
         self, place: Place, asked: Asked, base_url: str, *, client: str, key: object = None, is_gzip: bool = False
@@ -233,7 +252,7 @@ class Answers:
             tier=self._tier(given),
             session_bps=self._session_bps or title.usual_bps,
         )
-        return self._keep(place, key, answer, seen=given.seen, draw=sharing.draw if given.is_drawn else None)
+        return self._keep(place, key, answer, given.met)
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery, *, client: str, key: object = None) -> Answer:
         """A steering manifest for a running session; kept by `key`, unless it is None."""
@@ -262,7 +281,7 @@ class Answers:
         )
         if key is None:
             return answer
-        return self._keep(place, key, answer, seen=tuple(choice.seen), draw=sharing.draw if choice.is_drawn else None)
+        return self._keep(place, key, answer, choice.met)
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -311,38 +330,33 @@ class Answers:
             levels=None if past else self.ledger.levels,
         )
 
-    def _keep(
-        self, place: Place, key: object, answer: Answer, *, seen: tuple[ApplianceId, ...], draw: int | None
-    ) -> Answer:
-        """Remember a finished answer; `draw` is None where it does not depend on the client's."""
+    def _keep(self, place: Place, key: object, answer: Answer, met: tuple[Met, ...]) -> Answer:
+        """Remember a finished answer for all who meet the same appliances with the same outcomes."""
         if self.kept_bytes >= self._settings.most_kept_bytes:
             for each in self._shared.values():
                 each.answers.clear()
             self.kept = self.kept_bytes = 0
-        stamp, kept = self.ledger.stamp, answer
-        if draw is not None:
-            place.answers[key] = Kept(answer=None, seen=seen, stamp=stamp)
-            key = (key, draw)
-        last = place.answers.get(key)
-        if last is not None:
-            self.kept -= 1
-            self.kept_bytes -= _size(last)
-        place.answers[key] = Kept(answer=kept, seen=seen, stamp=stamp)
-        self.kept += 1
-        self.kept_bytes += len(answer.body) + KEEPING_BYTES
+        sides, side = place.answers, key
+        for one in met:
+            fork = sides.get(side)
+            if not isinstance(fork, Fork) or fork.key != one.key or fork.is_in_use != one.is_in_use:
+                self._count(fork, -1)
+                fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)
+                self.kept_bytes += FORK_BYTES
+            sides, side = fork.sides, one.outcome
+        self._count(sides.get(side), -1)
+        sides[side] = answer
+        self._count(answer, 1)
         return answer
 
-    def _still_holds(self, kept: Kept) -> bool:
-        changed_at, stamp = self.ledger.changed_at, self.ledger.stamp
-        for name in kept.seen:
-            if changed_at.get(name, 0) > kept.stamp:
-                return False
-        kept.stamp = stamp
-        return True
+    def _count(self, kept: Answer | Fork | None, sign: int) -> None:
+        if kept is not None:
+            count, size = _size(kept)
+            self.kept += sign * count
+            self.kept_bytes += sign * size
 
     def _draw(self, client: str, asked: Asked) -> int:
-        title = self.compiled.library.titles.get(asked.title_id or "")
-        return draw_of(packed_address(client) or b"", title.key if title else 0)
+        return draw_of(packed_address(client) or b"", self._facts(asked)[1])
 
     def _tier(self, given: Given) -> str:
         if not given.appliances:
@@ -366,8 +380,12 @@ def _no_title(asked: Asked) -> Answer:
     return problem(asked.kind, 404, "unknown-title", f"no title {asked.title_id} is published")
 
 
-def _size(kept: Kept) -> int:
-    return KEEPING_BYTES + (len(kept.answer.body) if kept.answer else 0)
+def _size(kept: Answer | Fork) -> tuple[int, int]:
+    """Answers, and bytes that keeping them costs."""
+    if isinstance(kept, Answer):
+        return 1, KEEPING_BYTES + len(kept.body)
+    below = [_size(one) for one in list(kept.sides.values())]
+    return sum(count for count, _ in below), FORK_BYTES + sum(size for _, size in below)
 
 
 def _cell(location: Location) -> Location:

@@ -103,11 +103,12 @@ class PlaybackService:
         self._number += 1
         is_measured = not self._number % SAMPLE_EVERY
         started_s = self._clock.monotonic_s() if is_measured else 0.0
+        method, path = scope.method, scope.path
         try:
-            if scope.path == _EXPLAIN_PATH and "at=" in scope.query_string:
-                answer = await asyncio.to_thread(self.answer, scope)  # It may have to read a snapshot from disk.
+            if path == _EXPLAIN_PATH and "at=" in scope.query_string:
+                answer = await asyncio.to_thread(self.answer, scope, method, path)  # It may read a snapshot from disk.
             else:
-                answer = self.answer(scope)
+                answer = self.answer(scope, method, path)
         except Exception:
             _log.exception("request_failed")
             answer = problem(Kind.OTHER, 500, "internal", "this request failed here; the log says why")
@@ -118,18 +119,17 @@ class PlaybackService:
         headers = self._common.get(answer.content_type) or self._common_headers(answer.content_type)
         if answer.headers:
             headers = [*headers, *answer.headers]
-        method = scope.method
         if method == "GET":
             reply.response_bytes(answer.status, headers, answer.body)
         else:
             _reply_to_other(reply, method, answer, headers)
 
-    def answer(self, scope: Scope) -> Answer:
-        """Decide an answer."""
-        path, query = scope.path, scope.query_string
+    def answer(self, scope: Scope, method: str, path: str) -> Answer:
+        """Decide an answer. Method and path are handed in as each look at the scope costs as much as a look-up."""
+        query = scope.query_string
         asked = self._paths.get(path) or self._read_path(path)
-        if scope.method not in ("GET", "HEAD"):
-            return _answer_to_other(asked, scope.method)
+        if method not in {"GET", "HEAD"}:
+            return _answer_to_other(asked, method)
         if len(path) + len(query) > self._most_url_bytes:
             return problem(asked.kind, 414, "uri-too-long", f"at most {self._most_url_bytes} bytes are read")
         if not asked.is_for_players:
@@ -146,7 +146,7 @@ class PlaybackService:
             answer = answers.find(place, key, client, asked) or answers.playlist(
                 place, asked, base_url, client=client, key=key, is_gzip=is_gzip
             )
-            if answer.status == 200 and scope.method == "GET":
+            if answer.status == 200 and method == "GET":
                 self._begun(answers, asked, answer, client)
             return answer
         if kind is _FILE:

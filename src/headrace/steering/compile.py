@@ -14,6 +14,7 @@ from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
 from headrace.routes.model import Hearing
 from headrace.steering.flatten import build_routes
 from headrace.steering.library import Titles
+from headrace.steering.load import TAKES, Met
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
 from headrace.steering.rendezvous import Roster, hash_key
 from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
@@ -81,7 +82,9 @@ class Pick(NamedTuple):
     name: ApplianceId
     site_id: SiteId
     key: int
-    """64 bits of its id, for `load.is_taken`."""
+    """64 bits of its id, for `load.outcome`."""
+    taking: Met
+    """Where it takes the session."""
 
 
 class Picks(NamedTuple):
@@ -165,7 +168,10 @@ class CompiledSnapshot:
         one = self.able.get(name)
         if one is None or one.admin_state is AdminState.DRAINING:
             return None
-        return Pick(one, one.holdings.tester(), one.appliance_id, one.site_id, hash_key(name))
+        key = hash_key(name)
+        return Pick(
+            one, one.holdings.tester(), one.appliance_id, one.site_id, key, Met(one.appliance_id, key, False, TAKES)
+        )
 
 
 def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None = None) -> CompiledSnapshot:

@@ -14,7 +14,9 @@ import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from headrace.base.ids import ApplianceId
 from headrace.steering.model import SnapshotAppliance
 
 STEPS = 64
@@ -76,9 +78,36 @@ def is_taken(level: int, draw: int, appliance_key: int) -> bool:
     return level >= STEPS or _dealt(draw, appliance_key) < level
 
 
-def is_moved(level: int, draw: int, appliance_key: int) -> bool:
-    """Whether the running session of a draw leaves an appliance at a level: the last ones that it took go first."""
-    return level < 0 and _dealt(draw, appliance_key) >= STEPS + level
+TAKES, SHEDS, REFUSES = range(3)
+"""What becomes of a session at an appliance. One that runs there and is kept only as it runs there: SHEDS."""
+
+
+def outcome(level: int, draw: int, appliance_key: int, *, is_in_use: bool) -> int:
+    """TAKES, SHEDS or REFUSES for the session of a draw, new or already running there.
+
+    Of running ones, those that the appliance took last go first.
+    """
+    if is_in_use:
+        if level > 0:
+            return TAKES
+        return SHEDS if level == 0 or _dealt(draw, appliance_key) < STEPS + level else REFUSES
+    if level <= 0:
+        return REFUSES
+    return TAKES if is_taken(level, draw, appliance_key) else SHEDS
+
+
+class Met(NamedTuple):
+    """An appliance that was looked at on the way to a choice, and what its level and the client's draw came to.
+
+    As long as all else stays, whoever meets the same ones with the same outcomes is given the same, whatever the
+    levels and the draw are.
+    """
+
+    name: ApplianceId
+    key: int
+    """64 bits of the name."""
+    is_in_use: bool
+    outcome: int
 
 
 def _dealt(draw: int, appliance_key: int) -> int:
@@ -115,10 +144,6 @@ class Ledger:
         """
         self.levels: dict[str, int] = {}
         """Of those that do not take all."""
-        self.stamp = 0
-        """Counts changes of levels."""
-        self.changed_at: dict[str, int] = {}
-        """The stamp with which the level of an appliance changed last."""
         self._rules = rules
         self._workers = workers
         self._settle_s = settle_s
@@ -186,5 +211,3 @@ class Ledger:
             self.levels.pop(name, None)
         else:
             self.levels[name] = level
-        self.stamp += 1
-        self.changed_at[name] = self.stamp

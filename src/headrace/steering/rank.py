@@ -20,7 +20,7 @@ from headrace.fleet.model import AdminState
 from headrace.steering.approach import Approach, Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot, Pick, order_fault
 from headrace.steering.library import CompiledTitle
-from headrace.steering.load import STEPS, LoadRules, fresh_levels, is_moved, is_taken, use_ratio
+from headrace.steering.load import REFUSES, STEPS, TAKES, LoadRules, Met, fresh_levels, is_taken, outcome, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rendezvous import hash_key, rendezvous_score
 
@@ -100,10 +100,8 @@ class Choice:
     kept: tuple[Candidate, ...]
     approach: Approach
     """What was considered: those who hear the client, else those of last resort."""
-    is_drawn: bool
-    """Another draw may have given another choice."""
-    seen: frozenset[ApplianceId]
-    """Whose levels it depends on."""
+    met: tuple[Met, ...]
+    """On the way to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +132,10 @@ def choose(
 ) -> Choice:
     """The pathways for a client, without the reasons; looks no further than it must."""
     approach, pool = ways.routed, _pool(compiled, ways.routed, title, limits, session, sharing)
-    seen, is_drawn = pool.seen, pool.is_drawn
+    met = pool.met
     if ways.last_resort.steps and not any(one.fault is None for one in pool.ranked):
         last = _pool(compiled, ways.last_resort, title, limits, session, sharing)
-        seen, is_drawn = seen | last.seen, is_drawn or last.is_drawn
+        met = met + last.met
         if any(one.fault is None for one in last.ranked):
             approach, pool = ways.last_resort, last
     chosen = _over_sites(pool.ranked, limits)
@@ -145,7 +143,7 @@ def choose(
     own = [name for name in session.written if name not in taken]
     kept = list(_still_able(compiled, approach, own, title, session, sharing)) if own else []
     kept.sort(key=lambda one: (one.fault is Exclusion.DRAINING, one.is_slow, one.order))
-    return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, is_drawn=is_drawn, seen=frozenset(seen))
+    return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, met=tuple(met))
 
 
 class Given(NamedTuple):
@@ -154,10 +152,8 @@ class Given(NamedTuple):
     appliances: tuple[SnapshotAppliance, ...]
     """Best first."""
     is_last_resort: bool
-    is_drawn: bool
-    """Another draw may have given another choice."""
-    seen: tuple[ApplianceId, ...]
-    """Whose levels it depends on."""
+    met: tuple[Met, ...]
+    """On the way to it."""
 
 
 def choose_new(
@@ -185,7 +181,7 @@ def choose_new(
     is_last = not found
     if is_last:
         found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
-    given = Given(tuple([one[0] for one in found]), is_last and bool(found), False, tuple([one[2] for one in found]))
+    given = Given(tuple([one[0] for one in found]), is_last and bool(found), tuple([one[5] for one in found]))
     if found and not lacking:
         holds_of = {id(one.appliance.holdings): one.holds for one in found}
         compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
@@ -233,16 +229,15 @@ def _holders(
 def _choose_sharing(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing
 ) -> Given:
-    is_drawn = False
-    seen: list[ApplianceId] = []
+    met: list[Met] = []
     for approach in (ways.routed, ways.last_resort):
-        found, shed, is_drawn = _takers(compiled, approach, title, limits, sharing, seen)
+        found, shed = _takers(compiled, approach, title, limits, sharing, met)
         if found or shed:
             break
     found += shed
     taken = _spread([one.site_id for one in found], limits)
     is_last = approach is ways.last_resort and bool(found)
-    return Given(tuple([found[no].appliance for no in taken]), is_last, is_drawn, tuple(seen))
+    return Given(tuple([found[no].appliance for no in taken]), is_last, tuple(met))
 
 
 def _takers(
@@ -251,10 +246,10 @@ def _takers(
     title: Wanted,
     limits: Limits,
     sharing: Sharing,
-    seen: list[ApplianceId],
-) -> tuple[list[Pick], list[Pick], bool]:
-    """Those that take the session, those that shed it, and whether the draw counted; adds whose levels did."""
-    levels, number, is_drawn = sharing.levels, title.number, False
+    met: list[Met],
+) -> tuple[list[Pick], list[Pick]]:
+    """Those that take the session and those that shed it; adds whom it met."""
+    levels, draw, number = sharing.levels, sharing.draw, title.number
     wanted_sites = min(limits.sites, limits.pathways)
     found: list[Pick] = []
     shed: list[Pick] = []
@@ -267,19 +262,21 @@ def _takers(
             one = picks.rows[at]
             if one is None or not one.holds(number):
                 continue
-            seen.append(one.name)
-            level = levels.get(one.name, STEPS)
-            is_drawn = is_drawn or 0 < level < STEPS
-            if level <= 0:
-                continue
-            if not is_taken(level, sharing.draw, one.key):
-                shed.append(one)
-                continue
+            level = levels.get(one.name)
+            if level is None:
+                met.append(one.taking)
+            else:
+                came_to = outcome(level, draw, one.key, is_in_use=False)
+                met.append(Met(one.name, one.key, False, came_to))
+                if came_to != TAKES:
+                    if came_to != REFUSES:
+                        shed.append(one)
+                    continue
             found.append(one)
             sites.add(one.site_id)
             if len(found) >= limits.pathways and len(sites) >= wanted_sites:
-                return found, shed, is_drawn
-    return found, shed, is_drawn
+                return found, shed
+    return found, shed
 
 
 def walk(
@@ -336,8 +333,7 @@ def score(title: CompiledTitle, one: SnapshotAppliance) -> float:
 class _Pool:
     ranked: list[Candidate]
     """As many as the choice can depend on: best first, then those that shed this client, then slow ones."""
-    seen: set[ApplianceId]
-    is_drawn: bool
+    met: list[Met]
 
 
 def _pool(
@@ -346,30 +342,28 @@ def _pool(
     fast: list[Candidate] = []
     shed: list[Candidate] = []
     slow: list[Candidate] = []
-    seen: set[ApplianceId] = set()
+    met: list[Met] = []
     sites: set[SiteId] = set()
-    is_drawn = False
     wanted_sites = min(limits.sites, limits.pathways)
     for one in walk(compiled, approach, title, session, sharing):
         if one.fault is Exclusion.DRAINING:
             continue
         name = one.appliance.appliance_id
-        seen.add(name)
-        level = sharing.levels.get(name, STEPS)
-        is_in_use = name == session.current
-        is_drawn = is_drawn or (level < 0 if is_in_use else 0 < level < STEPS)
-        if not _may_be_chosen(one, level, sharing.draw, is_in_use=is_in_use):
+        key, is_in_use = hash_key(name), name == session.current
+        came_to = outcome(sharing.levels.get(name, STEPS), sharing.draw, key, is_in_use=is_in_use)
+        met.append(Met(name, key, is_in_use, came_to))
+        if came_to == REFUSES:
             continue
         if one.is_slow:
             slow.append(one)
-        elif not is_in_use and not is_taken(level, sharing.draw, hash_key(name)):
+        elif came_to != TAKES and not is_in_use:
             shed.append(one)
         else:
             fast.append(one)
             sites.add(one.appliance.site_id)
             if len(fast) >= limits.pathways and len(sites) >= wanted_sites:
                 break
-    return _Pool(ranked=fast + shed + slow, seen=seen, is_drawn=is_drawn)
+    return _Pool(ranked=fast + shed + slow, met=met)
 
 
 def _still_able(
@@ -407,13 +401,6 @@ def _candidate(
         distance_km=approach.km_of.get(compiled.hearer_of[one.appliance_id]),
         order=order,
     )
-
-
-def _may_be_chosen(one: Candidate, level: int, draw: int, *, is_in_use: bool) -> bool:
-    if one.fault is None:
-        return True
-    is_full = one.fault is Exclusion.NO_ROOM
-    return is_full and is_in_use and not is_moved(level, draw, hash_key(one.appliance.appliance_id))
 
 
 def _over_sites(ranked: Sequence[Candidate], limits: Limits) -> list[Candidate]:

@@ -50,6 +50,12 @@ class Node:
         self.service.install(Answers(compiled, self.config, locate, self.bodies, self.ledger, last))
         return self
 
+    def forget(self) -> None:
+        """Lose what is finished."""
+        assert self.service.answers is not None
+        compiled = self.service.answers.compiled
+        self.service.install(Answers(compiled, self.config, None, self.bodies, self.ledger))
+
     async def ask(self, path: str, query: str = "", **changes: object) -> FakeReply:
         reply = FakeReply()
         await self.service.handle(FakeScope(path=path, query_string=query, **changes), reply)
@@ -384,6 +390,32 @@ async def test_what_is_taken_over_is_what_a_fresh_node_would_answer(tmp_path: Pa
                 assert (kept.status, kept.body) == (new.status, new.body)
 
 
+LEVELS = st.dictionaries(st.sampled_from("abc"), st.integers(-32, 63))
+CLIENTS = st.tuples(st.sampled_from(["192.0.2", "198.51.100"]), st.integers(1, 40)).map("{0[0]}.{0[1]}:1".format)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(turns=st.lists(st.tuples(LEVELS, st.lists(CLIENTS, min_size=1, max_size=4)), max_size=4))
+async def test_what_is_kept_is_right_for_every_client_while_levels_move(tmp_path: Path, turns: list) -> None:
+    node = Node(tmp_path, "[load]\nsession_bps = 1.0").install()
+    kept = node.service.answers
+    assert kept is not None
+    for levels, clients in turns:
+        fresh = Node(tmp_path).install()
+        for client in clients:
+            for current in "abc":
+                steering = ("/v1/steering/hls/film", f"p=a.b&v=00000000&_HLS_pathway={current}&_HLS_throughput=9000000")
+                for path, query in (("/v1/titles/film/master.m3u8", ""), steering):
+                    node.ledger.levels, fresh.ledger.levels = dict(levels), dict(levels)  # each answer counts in them
+                    one = await node.ask(path, query, client=client)
+                    fresh.forget()
+                    assert one.body == (await fresh.ask(path, query, client=client)).body
+    counted = (kept.kept, kept.kept_bytes)
+    again = node.install(replace(SNAPSHOT, version=SNAPSHOT.version + 1)).service.answers
+    assert again is not None
+    assert (again.kept, again.kept_bytes) == counted
+
+
 PATHS = st.sampled_from(
     ["/v1/titles/film/master.m3u8", "/v1/titles/film/manifest.mpd", "/v1/steering/hls/film", "/v1/steering/dash/film"]
 )
@@ -567,11 +599,11 @@ async def test_bad_input_is_refused_clearly_and_touches_no_state(
 ) -> None:
     answers = node.service.answers
     assert answers is not None
-    before = (answers.kept, node.ledger.stamp, dict(node.counters.tiers))
+    before = (answers.kept, dict(node.ledger.levels), dict(node.counters.tiers))
     reply = await node.ask(path, query)
     assert reply.status == status
     problem = json.loads(reply.body)
     assert problem["code"]
     assert problem["detail"]
     assert len(reply.body) < 1000
-    assert (answers.kept, node.ledger.stamp, dict(node.counters.tiers)) == before
+    assert (answers.kept, dict(node.ledger.levels), dict(node.counters.tiers)) == before
