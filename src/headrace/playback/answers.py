@@ -1,8 +1,9 @@
 """Answers for one snapshot: decided by `steering`, finished once, and kept until the next snapshot.
 
 Clients that the same sites hear, from about the same place, share their answers (`Place`), so that most requests cost
-two look-ups. What is kept is bounded; when it is full, everything is forgotten at once, which costs less than an order
-of use. Nothing here knows of sockets or clocks.
+a few look-ups. What is kept is bounded, in two generations: when the younger one has half of the room, the older one is
+forgotten, but for what was asked for again, which costs less than an order of use. Nothing here knows of sockets or
+clocks.
 """
 
 import gzip
@@ -22,7 +23,7 @@ from headrace.steering.load import TAKES, Ledger, Met, draw_of, outcome
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import Given, Sharing, choose, choose_new, walk
+from headrace.steering.rank import Given, Sharing, choose, choose_new, choose_running, walk
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 
@@ -32,7 +33,7 @@ MOST_KNOWN = 100_000
 """Titles whose facts are at hand: about 20 MiB."""
 KEEPING_BYTES = 500
 """What keeping an answer costs besides its body: key, entry, headers."""
-FORK_BYTES = 350
+FORK_BYTES = 200
 CELL_DEGREES = 0.5
 """Places are rounded to cells of this size (at most 56 km), so that neighbours share answers."""
 
@@ -73,7 +74,7 @@ class Fork:
     name: ApplianceId
     key: int
     is_in_use: bool
-    sides: "dict[object, Answer | Fork]" = field(default_factory=dict)
+    sides: "list[Answer | Fork | None]" = field(default_factory=lambda: [None, None, None])
     """By outcome."""
 
 
@@ -83,7 +84,9 @@ class Place:
 
     ways: Approaches
     location: Location | None
-    answers: dict[object, Answer | Fork] = field(default_factory=dict)
+    answers: dict[object, Answer | Fork | None] = field(default_factory=dict)
+    older: dict[object, Answer | Fork | None] = field(default_factory=dict)
+    """Not asked for since the last generation began."""
 
 
 def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
@@ -115,8 +118,8 @@ class Answers:
         self._class_no = compiled.network.routes.class_no
         self._known: dict[TitleId | None, tuple[float, int]] = {}
         self.ledger = ledger
-        self.kept = 0
-        self.kept_bytes = 0
+        self.young_bytes = self.old_bytes = 0
+        """What is kept, by generation."""
         self._settings = settings = config.answers
         self._limits = config.rank_limits
         self._locate = locate
@@ -183,9 +186,8 @@ class Answers:
             self._shared[key] = place
             if key[1] is None:
                 self._unplaced[key[0]] = place
-            for count, size in map(_size, list(place.answers.values())):
-                self.kept += count
-                self.kept_bytes += size
+            self.young_bytes += sum(map(_size, list(place.answers.values())))
+            self.old_bytes += sum(map(_size, list(place.older.values())))
         self._known = last._known
         if len(self._shared) == len(last._shared):
             self._places = dict(last._places)
@@ -208,15 +210,19 @@ class Answers:
     def find(self, place: Place, key: object, client: str, asked: Asked) -> Answer | None:
         """The finished answer for a key, if it still holds."""
         kept = place.answers.get(key)
+        if kept is None and key in place.older:
+            kept = place.answers[key] = place.older.pop(key)
+            moved = _size(kept)
+            self.young_bytes, self.old_bytes = self.young_bytes + moved, self.old_bytes - moved
         levels, draw = self.ledger.levels, -1
         while isinstance(kept, Fork):
             level = levels.get(kept.name)
             if level is None:
-                kept = kept.sides.get(TAKES)
+                kept = kept.sides[TAKES]
             else:
                 if draw < 0:
                     draw = self._draw(client, asked)
-                kept = kept.sides.get(outcome(level, draw, kept.key, is_in_use=kept.is_in_use))
+                kept = kept.sides[outcome(level, draw, kept.key, is_in_use=kept.is_in_use)]
         return kept
 
     def playlist(
@@ -248,7 +254,7 @@ class Answers:
             body=gzip.compress(body, 1, mtime=0) if is_gzip else body,
             label=f"{kind} 200 {self._reason(pathways)}",
             headers=(("content-encoding", "gzip"), ("vary", "accept-encoding")) if is_gzip else (),
-            first=given.appliances[0].appliance_id if given.appliances else "",
+            first=given.best,
             tier=self._tier(given),
             session_bps=self._session_bps or title.usual_bps,
         )
@@ -264,24 +270,23 @@ class Answers:
             return _no_title(asked)
         session = read_session(query, title, slow_ratio=self._settings.slow_ratio)
         sharing = Sharing(levels=self.ledger.levels, draw=self._draw(client, asked) if self.ledger.levels else 0)
-        choice = choose(self.compiled, place.ways, title, self._limits, session, sharing)
-        pathways = self._pathways([one.appliance for one in choice.chosen + choice.kept])
+        given = choose_running(self.compiled, place.ways, title, self._limits, session, sharing)
+        pathways = self._pathways(given.appliances)
         if not pathways and not query.written:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        best = choice.chosen[0].appliance.appliance_id if choice.chosen else ""
         answer = Answer(
             status=200,
             content_type=JSON,
             body=body,
             label=f"{kind} 200 {self._reason(pathways)}",
-            first=best if session.current not in (None, best) else "",
+            first=given.best if session.current not in (None, given.best) else "",
             session_bps=self._session_bps or title.usual_bps,
         )
         if key is None:
             return answer
-        return self._keep(place, key, answer, choice.met)
+        return self._keep(place, key, answer, given.met)
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -330,30 +335,29 @@ class Answers:
             levels=None if past else self.ledger.levels,
         )
 
+    @property
+    def kept_bytes(self) -> int:
+        """What finished answers take, about."""
+        return self.young_bytes + self.old_bytes
+
     def _keep(self, place: Place, key: object, answer: Answer, met: tuple[Met, ...]) -> Answer:
         """Remember a finished answer for all who meet the same appliances with the same outcomes."""
-        if self.kept_bytes >= self._settings.most_kept_bytes:
-            for each in self._shared.values():
-                each.answers.clear()
-            self.kept = self.kept_bytes = 0
-        sides, side = place.answers, key
+        if self.young_bytes >= self._settings.most_kept_bytes // 2:
+            for each in list(self._shared.values()):
+                each.older, each.answers = each.answers, {}
+            self.young_bytes, self.old_bytes = 0, self.young_bytes
+        place.answers.setdefault(key, None)
+        sides: dict[object, Answer | Fork | None] | list[Answer | Fork | None] = place.answers
+        side: object = key
         for one in met:
-            fork = sides.get(side)
+            fork = sides[side]  # type: ignore[call-overload]
             if not isinstance(fork, Fork) or fork.key != one.key or fork.is_in_use != one.is_in_use:
-                self._count(fork, -1)
-                fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)
-                self.kept_bytes += FORK_BYTES
+                self.young_bytes += FORK_BYTES - _size(fork)
+                fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)  # type: ignore[call-overload]
             sides, side = fork.sides, one.outcome
-        self._count(sides.get(side), -1)
-        sides[side] = answer
-        self._count(answer, 1)
+        self.young_bytes += _size(answer) - _size(sides[side])  # type: ignore[call-overload]
+        sides[side] = answer  # type: ignore[call-overload]
         return answer
-
-    def _count(self, kept: Answer | Fork | None, sign: int) -> None:
-        if kept is not None:
-            count, size = _size(kept)
-            self.kept += sign * count
-            self.kept_bytes += sign * size
 
     def _draw(self, client: str, asked: Asked) -> int:
         return draw_of(packed_address(client) or b"", self._facts(asked)[1])
@@ -380,12 +384,13 @@ def _no_title(asked: Asked) -> Answer:
     return problem(asked.kind, 404, "unknown-title", f"no title {asked.title_id} is published")
 
 
-def _size(kept: Answer | Fork) -> tuple[int, int]:
-    """Answers, and bytes that keeping them costs."""
+def _size(kept: Answer | Fork | None) -> int:
+    """Bytes that keeping it costs."""
+    if kept is None:
+        return 0
     if isinstance(kept, Answer):
-        return 1, KEEPING_BYTES + len(kept.body)
-    below = [_size(one) for one in list(kept.sides.values())]
-    return sum(count for count, _ in below), FORK_BYTES + sum(size for _, size in below)
+        return KEEPING_BYTES + len(kept.body)
+    return FORK_BYTES + sum(map(_size, kept.sides))
 
 
 def _cell(location: Location) -> Location:

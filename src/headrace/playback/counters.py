@@ -94,7 +94,7 @@ def add_up(records: Iterable[CountersRecord]) -> Counters:
     return total
 
 
-def exposition(total: Counters, compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> bytes:
+def exposition(total: Counters, compiled: CompiledSnapshot | None, *, kept_bytes: int, now_s: float) -> bytes:
     """Prometheus text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(
@@ -102,7 +102,7 @@ def exposition(total: Counters, compiled: CompiledSnapshot | None, *, kept: int,
             [
                 *_count_metrics(total),
                 *_contact_metrics(total, now_s),
-                *_snapshot_metrics(compiled, kept=kept, now_s=now_s),
+                *_snapshot_metrics(compiled, kept_bytes=kept_bytes, now_s=now_s),
             ]
         )
     )
@@ -157,7 +157,7 @@ def _contact_metrics(total: Counters, now_s: float) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value=max(0.0, now_s - total.contact_at_s))
 
 
-def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: float) -> Iterator[Metric]:
+def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept_bytes: int, now_s: float) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "headrace_steering_has_snapshot", "1 when there is a snapshot.", value=float(bool(compiled))
     )
@@ -175,7 +175,9 @@ def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept: int, now_s: fl
         ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.network.bad_prefixes)),
     ):
         yield GaugeMetricFamily(f"headrace_steering_snapshot_{name}", text, value=float(value))
-    yield GaugeMetricFamily("headrace_steering_kept_answers", "Finished answers in this worker.", value=float(kept))
+    yield GaugeMetricFamily(
+        "headrace_steering_kept_bytes", "Memory for finished answers in this worker.", value=float(kept_bytes)
+    )
 
 
 def _ranges(compiled: CompiledSnapshot) -> int:

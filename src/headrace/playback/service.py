@@ -287,8 +287,8 @@ class PlaybackService:
     def _metrics(self) -> Answer:
         total = add_up([to_record(self._counters), *self._tally.others()])
         compiled = self.answers.compiled if self.answers else None
-        kept = self.answers.kept if self.answers else 0
-        body = exposition(total, compiled, kept=kept, now_s=self._clock.now_s())
+        kept_bytes = self.answers.kept_bytes if self.answers else 0
+        body = exposition(total, compiled, kept_bytes=kept_bytes, now_s=self._clock.now_s())
         return Answer(status=200, content_type=TEXT, body=body, label="metrics 200 ok")
 
     def _explain(self, text: str) -> Answer:

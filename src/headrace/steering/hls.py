@@ -152,7 +152,10 @@ def _quoted(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return "".join(" " if c.isspace() or not c.isprintable() else c for c in text.replace('"', "'"))
+    text = text.replace('"', "'")
+    if text.isprintable():  # Of white space only the plain space is.
+        return text
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _attributes(pairs: Iterable[tuple[str, str]]) -> str:

@@ -147,10 +147,12 @@ def choose(
 
 
 class Given(NamedTuple):
-    """What a new session is given."""
+    """What a session is given."""
 
     appliances: tuple[SnapshotAppliance, ...]
     """Best first."""
+    best: str
+    """Where it should be; '' when there is only what it has already."""
     is_last_resort: bool
     met: tuple[Met, ...]
     """On the way to it."""
@@ -181,13 +183,35 @@ def choose_new(
     is_last = not found
     if is_last:
         found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
-    given = Given(tuple([one[0] for one in found]), is_last and bool(found), tuple([one[5] for one in found]))
+    best = found[0][2] if found else ""
+    given = Given(tuple([one[0] for one in found]), best, is_last and bool(found), tuple([one[5] for one in found]))
     if found and not lacking:
         holds_of = {id(one.appliance.holdings): one.holds for one in found}
         compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
     elif number:
         compiled.memory.put(ways.usual, -number, given)
     return given
+
+
+def choose_running(
+    compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, session: Session, sharing: Sharing
+) -> Given:
+    """What `choose` gives a running session, chosen and kept; quicker where it has only what a new one is given."""
+    current = session.current
+    if not session.slow and current not in sharing.levels:
+        given = choose_new(compiled, ways, title, limits, sharing)
+        if {one.appliance_id for one in given.appliances}.issuperset(session.written):
+            met = given.met
+            if any(one.name == current for one in met):  # Its level will count otherwise than for a new one.
+                met = tuple([one._replace(is_in_use=True) if one.name == current else one for one in met])
+            return given._replace(met=met)
+    choice = choose(compiled, ways, title, limits, session, sharing)
+    return Given(
+        appliances=tuple([one.appliance for one in choice.chosen + choice.kept]),
+        best=choice.chosen[0].appliance.appliance_id if choice.chosen else "",
+        is_last_resort=choice.approach is ways.last_resort,
+        met=choice.met,
+    )
 
 
 def _first_holders(
@@ -237,7 +261,8 @@ def _choose_sharing(
     found += shed
     taken = _spread([one.site_id for one in found], limits)
     is_last = approach is ways.last_resort and bool(found)
-    return Given(tuple([found[no].appliance for no in taken]), is_last, tuple(met))
+    best = found[taken[0]].name if taken else ""
+    return Given(tuple([found[no].appliance for no in taken]), best, is_last, tuple(met))
 
 
 def _takers(

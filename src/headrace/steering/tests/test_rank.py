@@ -14,8 +14,19 @@ from headrace.fleet.model import AdminState, HealthState, SiteKind
 from headrace.routes.model import Hearing
 from headrace.steering.approach import Location, approaches, distance_km
 from headrace.steering.compile import compile_snapshot
+from headrace.steering.load import STEPS, outcome
 from headrace.steering.model import Exclusion, SnapshotAppliance
-from headrace.steering.rank import NEW_SESSION, Limits, Ranking, Session, Sharing, choose, choose_new, rank
+from headrace.steering.rank import (
+    NEW_SESSION,
+    Limits,
+    Ranking,
+    Session,
+    Sharing,
+    choose,
+    choose_new,
+    choose_running,
+    rank,
+)
 from headrace.steering.rendezvous import SLOTS, hash_key, rendezvous_score
 from headrace.steering.testing import (
     HEALTHY,
@@ -306,6 +317,44 @@ def test_the_short_way_gives_what_the_long_way_chooses(
             assert short.met == long.met
         else:
             assert set(short.met) <= set(long.met)
+
+
+NAMES = st.integers(0, 13).map(lambda no: f"n{no}")
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    sites=SITES,
+    fleet=FLEETS,
+    levels=SHARES,
+    draw=st.integers(0, 63),
+    current=st.none() | NAMES,
+    written=st.lists(NAMES, max_size=4, unique=True) | st.none(),
+    slow=st.lists(NAMES, max_size=2),
+)
+def test_the_short_way_gives_a_running_session_what_the_long_way_chooses(
+    sites: list, fleet: list, levels: dict, draw: int, current: str | None, written: list | None, slow: list
+) -> None:
+    made, appliances = build(sites, fleet)
+    compiled = compile_snapshot(make_snapshot(made, appliances, [TITLE]))
+    limits, sharing = Limits(), Sharing(levels=levels, draw=draw)
+    film = compiled.library.titles["film"]
+    ways = approaches(compiled, compiled.class_no(ipaddress.ip_address(CLIENT).packed), None, distance_step_km=100.0)
+    if written is None:  # what it was given when it began
+        written = [one.appliance_id for one in choose_new(compiled, ways, film, limits).appliances]
+    session = Session(written=tuple(written), current=current, slow=tuple(slow))
+    short = choose_running(compiled, ways, film, limits, session, sharing)
+    long = choose(compiled, ways, film, limits, session, sharing)
+    assert short.appliances == tuple(one.appliance for one in long.chosen + long.kept)
+    assert short.best == (long.chosen[0].appliance.appliance_id if long.chosen else "")
+    for levels_later in ({}, levels):  # all whom the long way met with another level are known to the short way
+        again = Sharing(levels=levels_later, draw=draw)
+        came_to = [
+            outcome(levels_later.get(one.name, STEPS), draw, one.key, is_in_use=one.is_in_use) for one in short.met
+        ]
+        if came_to == [one.outcome for one in short.met]:
+            later = choose(compiled, ways, film, limits, session, again)
+            assert short.appliances == tuple(one.appliance for one in later.chosen + later.kept)
 
 
 @settings(deadline=None, max_examples=100)
