@@ -27,6 +27,7 @@ from headrace.appliance.bgp.testing_routers import (
     peer,
 )
 from headrace.routes.model import SessionState
+from headrace.wire.processes import is_alive
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 A, B, C = "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"
@@ -147,15 +148,7 @@ async def test_a_speaker_that_hangs_is_ended_with_its_collector_and_started_agai
         await appliance.until(lambda: appliance.state(BIRD) is SessionState.DOWN, "nobody answers")
         await appliance.until(lambda: appliance.state(BIRD) is SessionState.ESTABLISHED, "the next speaker", 40)
         assert control.has(BIRD, A)
-        assert not [pid for pid in before if is_there(pid)]
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process lives; one that nobody has asked after since its end does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+        assert not [pid for pid in before if is_alive(pid)]
 
 
 def session_of(appliance: Appliance) -> list[int]:

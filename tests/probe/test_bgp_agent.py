@@ -29,6 +29,7 @@ from headrace.appliance.control_link import ControlLink
 from headrace.appliance.testing_peers import FakeControl, serving
 from headrace.routes.model import SessionState
 from headrace.wire.client import open_client
+from headrace.wire.processes import is_alive
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 A, B = "192.0.2.0/24", "198.51.100.0/24"
@@ -66,11 +67,6 @@ async def agent(config: Path, ends_with: signal.Signals) -> AsyncIterator[None]:
         process.send_signal(ends_with)
         async with asyncio.timeout(20):
             await process.wait()
-
-
-def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_a_session_outlives_a_killed_agent_and_ends_with_one_that_is_told_to(tmp_path: Path):

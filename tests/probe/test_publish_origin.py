@@ -15,6 +15,7 @@ import pytest
 
 from headrace.base.ids import Sha256
 from headrace.catalog.model import FileSuffix, content_path
+from headrace.wire.processes import is_alive
 
 HEADRACE = [sys.executable, "-m", "headrace.cli.main"]
 FILE = Sha256("ab" + "1" * 62)
@@ -117,20 +118,13 @@ def test_nginx_is_started_again_when_it_dies_and_goes_with_the_command(folder: P
         while children(process.pid) in ([], [master]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert wait_for(f"{url}{PATH}").content == BODY
-        assert not [pid for pid in workers if is_running(pid)], "workers without a master are ended"
+        assert not [pid for pid in workers if is_alive(pid)], "workers without a master are ended"
         process.terminate()
         _, said = process.communicate(timeout=30)
         assert process.returncode == 0
         assert "origin_nginx_died" in said
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, timeout=2)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def test_nginx_goes_when_the_command_is_killed(folder: Path):
@@ -142,9 +136,9 @@ def test_nginx_goes_when_the_command_is_killed(folder: Path):
         process.kill()
         process.wait(20)
         deadline = time.monotonic() + 20
-        while is_running(master) and time.monotonic() < deadline:
+        while is_alive(master) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not is_running(master)
+        assert not is_alive(master)
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, timeout=2)
 

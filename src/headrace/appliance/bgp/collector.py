@@ -15,17 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import headrace
-from headrace.appliance.bgp.asking import (
-    MOST_WAIT_S,
-    SOCKET,
-    Looked,
-    Question,
-    SpeakerError,
-    What,
-    read_frame,
-    short_path,
-    write_frame,
-)
+from headrace.appliance.bgp.asking import MOST_WAIT_S, Looked, Question, What, listen
 from headrace.appliance.bgp.kept import KeptTables
 from headrace.appliance.bgp.messages import MOST_LINE_BYTES, read_line
 from headrace.appliance.bgp.sessions import Command, EndSession, Sessions
@@ -38,7 +28,6 @@ from headrace.routes.chunks import join_chunks
 from headrace.routes.model import RouteError
 from headrace.routes.table import PackedTable
 from headrace.wire.codec import decode, encode
-from headrace.wire.errors import MalformedError
 from headrace.wire.files import write_atomic
 from headrace.wire.routes import ChunkRef
 
@@ -81,9 +70,7 @@ class Collector:
         """Work until ExaBGP closes standard input."""
         self._restore()
         await self._pack()
-        with short_path(self._folder, SOCKET) as path:
-            (self._folder / SOCKET).unlink(missing_ok=True)
-            server = await asyncio.start_unix_server(self._serve, path)
+        server = await listen(self._folder, self._answer)
         told = asyncio.Event()
         # ExaBGP, when it ends, sends this and kills 2 s later.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
@@ -219,23 +206,14 @@ class Collector:
 
     # ---- the agent
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                question = decode(Question, await read_frame(reader))
-                self._asked_s = self._clock.monotonic_s()
-                write_frame(writer, await self._answer(question))
-                await writer.drain()
-                self._asked_s = self._clock.monotonic_s()
-        except (EOFError, OSError, asyncio.CancelledError):
-            # A cancelled one is of a collector that ends; raised on, it would be logged as an error.
-            return
-        except (MalformedError, SpeakerError) as error:
-            event(_log, "bgp_question_not_understood", level=logging.WARNING, error=error)
-        finally:
-            writer.close()
-
     async def _answer(self, question: Question) -> bytes:
+        self._asked_s = self._clock.monotonic_s()
+        try:
+            return await self._find_answer(question)
+        finally:
+            self._asked_s = self._clock.monotonic_s()
+
+    async def _find_answer(self, question: Question) -> bytes:
         now_s = self._clock.now_s()
         match question.what:
             case What.TABLE:

@@ -22,14 +22,13 @@ from pathlib import Path
 import headrace
 from headrace.appliance.bgp.asking import (
     MOST_WAIT_S,
-    SOCKET,
+    Line,
     Looked,
     Question,
     SpeakerError,
     What,
-    read_frame,
-    short_path,
-    write_frame,
+    call_up,
+    stop_listening,
 )
 from headrace.appliance.bgp.collector import COMMAND, CONF, FOLDER_VARIABLE, LOG, SETTINGS
 from headrace.appliance.bgp.settings import BgpPeer, BgpSettings
@@ -43,6 +42,7 @@ from headrace.routes.model import Session, SessionState
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 from headrace.wire.files import write_atomic
+from headrace.wire.processes import started_ticks
 from headrace.wire.routes import ChunkRef, SessionTable
 
 _log = logging.getLogger(__name__)
@@ -79,9 +79,7 @@ class BgpSpeaker:
         self._patience = patience or Patience()
         self._folder, self._clock, self._rng = folder, clock, rng
         self._settings = _without_impossible(settings)
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._turn = asyncio.Lock()
+        self._line: Line | None = None
         self._looked: Looked | None = None
         self._sessions: tuple[SessionTable, ...] | None = None if settings.peers else ()
         self._failures = 0
@@ -207,9 +205,9 @@ class BgpSpeaker:
         self._folder.chmod(0o700)
         write_atomic(self._folder / SETTINGS, encode(self._settings), mode=0o600)
         write_atomic(self._folder / CONF, render_speaker_conf(self._settings, COMMAND).encode(), mode=0o600)
-        (self._folder / SOCKET).unlink(missing_ok=True)
+        stop_listening(self._folder)
         child = self._spawn()
-        write_atomic(self._folder / _PID, f"{child.pid} {_started_ticks(child.pid)}".encode(), mode=0o600)
+        write_atomic(self._folder / _PID, f"{child.pid} {started_ticks(child.pid)}".encode(), mode=0o600)
         event(_log, "bgp_speaker_started", pid=child.pid, peers=len(self._settings.peers))
         async with asyncio.timeout(self._patience.start_s):
             while True:
@@ -287,39 +285,24 @@ class BgpSpeaker:
 
     async def _call_up(self) -> None:
         self._hang_up()
-        with short_path(self._folder, SOCKET) as path:
-            self._reader, self._writer = await asyncio.open_unix_connection(path)
+        self._line = await call_up(self._folder)
 
     def _hang_up(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
+        if self._line is not None:
+            self._line.close()
+        self._line = None
 
     async def _ask(self, question: Question) -> bytes:
-        assert self._reader is not None
-        assert self._writer is not None
-        return await _exchange(self._reader, self._writer, question, self._patience)
+        assert self._line is not None
+        return await self._line.ask(question, limit_s=self._patience.answer_s + self._patience.look_s)
 
     async def _ask_beside(self, question: Question) -> bytes:
-        """Over a connection of its own: the other one waits for changes."""
+        """Over a line of its own: the other one waits for changes."""
         try:
-            with short_path(self._folder, SOCKET) as path:
-                reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                return await _exchange(reader, writer, question, self._patience)
-            finally:
-                writer.close()
+            with contextlib.closing(await call_up(self._folder)) as line:
+                return await line.ask(question, limit_s=self._patience.answer_s + self._patience.look_s)
         except (OSError, EOFError, TimeoutError) as error:
             raise SpeakerError(f"no BGP speaker answers in {self._folder}: {error or type(error).__name__}") from None
-
-
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, question: Question, patience: Patience
-) -> bytes:
-    async with asyncio.timeout(patience.answer_s + patience.look_s):
-        write_frame(writer, encode(question))
-        await writer.drain()
-        return await read_frame(reader)
 
 
 def _say_change(before: Session | None, now: Session) -> None:
@@ -409,7 +392,7 @@ def _find(folder: Path) -> int | None:
     """The speaker that was started last in this folder, if it lives; its pid is also its session's."""
     with contextlib.suppress(OSError, ValueError):
         pid, ticks = (int(word) for word in (folder / _PID).read_text().split())
-        if _started_ticks(pid) == ticks:
+        if started_ticks(pid) == ticks:
             return pid
     return None
 
@@ -420,12 +403,3 @@ def _kill_session(leader: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             if int((entry / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
                 os.kill(int(entry.name), signal.SIGKILL)
-
-
-def _started_ticks(pid: int) -> int:
-    """Start time of a process that lives and is no zombie, in clock ticks; -1 for none."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
-    return -1 if words[0] == "Z" else int(words[19])
