@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.playback.config import PlaybackConfig, parse_playback_config
+from headrace.playback.service import Headers
 
 REQUIRED = """
 [control]
@@ -43,10 +44,10 @@ class FakeScope:
     scheme: str = "http"
     authority: str | None = None
     header_lines: tuple[tuple[str, str], ...] = (("host", "steer.example:8500"),)
+    headers: Headers = field(init=False)
 
-    @property
-    def headers(self) -> FakeHeaders:
-        return FakeHeaders(self.header_lines)
+    def __post_init__(self) -> None:
+        self.headers = FakeHeaders(self.header_lines)
 
 
 @dataclass(kw_only=True)

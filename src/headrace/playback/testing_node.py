@@ -1,0 +1,66 @@
+"""A steering service with a snapshot, asked without a network: for tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from headrace.base.clock import ManualClock
+from headrace.playback.adapters.tally import TallyFolder
+from headrace.playback.answers import Answers
+from headrace.playback.bodies import Bodies
+from headrace.playback.counters import Counters
+from headrace.playback.service import PlaybackService
+from headrace.playback.testing import FakeReply, FakeScope, make_config
+from headrace.steering.approach import Location
+from headrace.steering.compile import compile_snapshot
+from headrace.steering.model import SteeringSnapshot
+from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title, numbers_of
+
+TITLES = [make_title("film"), make_title("other")]
+HELD = numbers_of(TITLES)
+SITES = [make_site("near", "192.0.2.0/24"), make_site("wide", "0.0.0.0/0", "::/0")]
+FLEET = [make_appliance("a", "near", HELD), make_appliance("b", "near", HELD), make_appliance("c", "wide", HELD)]
+SNAPSHOT = make_snapshot(SITES, FLEET, TITLES, version=3)
+SHA = TITLES[0].files[0].sha256
+FILE = f"/f/{SHA[:2]}/{SHA}.mp4"
+MASTER = "/v1/titles/film/master.m3u8"
+
+
+class Node:
+    """A service with a snapshot, asked without a network."""
+
+    def __init__(self, tmp: Path, extra: str = "", token: str = "") -> None:
+        self.config = make_config(extra)
+        self.clock = ManualClock(SNAPSHOT.built_at_s + 4)
+        self.counters = Counters()
+        self.bodies = Bodies(self.config.answers.most_kept_bytes)
+        self.ledger = self.config.new_ledger()
+        self.service = PlaybackService(self.config, self.clock, self.counters, TallyFolder(tmp), token)
+
+    def install(
+        self, snapshot: SteeringSnapshot = SNAPSHOT, *, locate: Callable[[str], Location | None] | None = None
+    ) -> "Node":
+        """Answer from this one, as a worker that has just loaded it."""
+        last = self.service.answers
+        compiled = compile_snapshot(snapshot, last.compiled if last else None)
+        self.ledger.report(compiled.appliances, loads_at_s=compiled.loads_at_s, now_s=self.clock.now_s())
+        self.service.install(Answers(compiled, self.config, locate, self.bodies, self.ledger, last))
+        return self
+
+    def forget(self) -> None:
+        """Lose what is finished."""
+        assert self.service.answers is not None
+        compiled = self.service.answers.compiled
+        self.service.install(Answers(compiled, self.config, None, self.bodies, self.ledger))
+
+    async def ask(self, path: str, query: str = "", **changes: Any) -> FakeReply:
+        """One request; `changes` are fields of `FakeScope`."""
+        reply, scope = FakeReply(), FakeScope(path=path, query_string=query, **changes)
+        await self.service.handle(scope, reply)
+        return reply
+
+
+def order_of(playlist: bytes) -> list[str]:
+    """Pathways of a master playlist, best first."""
+    lines = [line for line in playlist.decode().splitlines() if line.startswith("#EXT-X-STREAM-INF")]
+    return list(dict.fromkeys(line.partition('PATHWAY-ID="')[2].partition('"')[0] for line in lines))

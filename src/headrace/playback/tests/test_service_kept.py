@@ -1,0 +1,109 @@
+"""Answers that are kept: made once, bounded, and never other than what a fresh node would answer."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headrace.fleet.model import AdminState, HealthState
+from headrace.playback.testing_node import FLEET, HELD, SNAPSHOT, Node, order_of
+from headrace.steering.testing import HEALTHY, make_appliance, numbers_of
+
+
+async def test_an_answer_is_made_once_for_a_place(node: Node) -> None:
+    first = await node.ask("/v1/titles/film/master.m3u8")
+    second = await node.ask("/v1/titles/film/master.m3u8", client="192.0.2.77:1")
+    elsewhere = await node.ask("/v1/titles/film/master.m3u8", client="198.51.100.1:1")
+    assert first.body is second.body
+    assert order_of(elsewhere.body) == ["c", "_origin"]
+
+
+async def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
+    node = Node(tmp_path, "[answers]\nmost_kept_bytes = 8_000").install()
+    bodies = []
+    for port in range(20):
+        lines = (("host", f"h{port}.example"),)
+        bodies.append((await node.ask("/v1/titles/film/manifest.mpd", header_lines=lines)).body)
+        assert node.service.answers is not None
+        assert node.service.answers.kept_bytes <= 8_000 + len(bodies[-1])
+    assert len(set(bodies)) == 20
+
+
+async def test_answers_outlive_a_snapshot_that_decides_the_same(node: Node) -> None:
+    path = "/v1/titles/film/master.m3u8"
+    near, wide = await node.ask(path), await node.ask(path, client="198.51.100.1:1")
+    busier = tuple(replace(one, tx_bps=one.capacity_bps * 0.5) for one in FLEET)
+    node.install(replace(SNAPSHOT, version=4, appliances=busier))
+    again = await node.ask(path)
+    assert again.body is near.body
+    assert again.header("headrace-snapshot").startswith("version=4;")
+    full = (replace(busier[0], tx_bps=busier[0].capacity_bps * 0.95), *busier[1:])
+    node.install(replace(SNAPSHOT, version=5, appliances=full))
+    assert order_of((await node.ask(path)).body) == ["b", "c", "_origin"]
+    assert (await node.ask(path, client="198.51.100.1:1")).body is wide.body
+    node.install(replace(SNAPSHOT, version=6, appliances=(*full, make_appliance("d", "wide", HELD))))
+    assert "d" in order_of((await node.ask(path, client="198.51.100.1:1")).body)
+
+
+CHANGES = st.sampled_from(
+    [
+        {"tx_bps": 9.5e9},
+        {"tx_bps": 1e9},
+        {"admin_state": AdminState.DRAINING},
+        {"admin_state": AdminState.DISABLED},
+        {"health": replace(HEALTHY, state=HealthState.LOST)},
+        {"holdings": numbers_of([])},
+        {"content_url": "http://moved.example"},
+        {"capacity_bps": 1_000_000_000},
+        {},
+    ]
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(steps=st.lists(st.tuples(st.integers(0, 2), CHANGES), max_size=6))
+async def test_what_is_taken_over_is_what_a_fresh_node_would_answer(tmp_path: Path, steps: list) -> None:
+    node, snapshot = Node(tmp_path).install(), SNAPSHOT
+    asks = [
+        ("/v1/titles/film/master.m3u8", ""),
+        ("/v1/titles/other/manifest.mpd", ""),
+        ("/v1/steering/hls/film", "p=a.b&v=00000000&_HLS_pathway=a&_HLS_throughput=9000000"),
+    ]
+    for number, changes in steps:
+        fleet = list(snapshot.appliances)
+        fleet[number] = replace(fleet[number], **changes)
+        snapshot = replace(snapshot, version=snapshot.version + 1, appliances=tuple(fleet))
+        node.install(snapshot)
+        fresh = Node(tmp_path).install(snapshot)
+        for client in ("192.0.2.1:1", "198.51.100.1:1", "[2001:db8::1]:1"):
+            for path, query in asks:
+                kept = await node.ask(path, query, client=client)
+                new = await fresh.ask(path, query, client=client)
+                assert (kept.status, kept.body) == (new.status, new.body)
+
+
+LEVELS = st.dictionaries(st.sampled_from("abc"), st.integers(-32, 63))
+CLIENTS = st.tuples(st.sampled_from(["192.0.2", "198.51.100"]), st.integers(1, 40)).map("{0[0]}.{0[1]}:1".format)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(turns=st.lists(st.tuples(LEVELS, st.lists(CLIENTS, min_size=1, max_size=4)), max_size=4))
+async def test_what_is_kept_is_right_for_every_client_while_levels_move(tmp_path: Path, turns: list) -> None:
+    node = Node(tmp_path, "[load]\nsession_bps = 1.0").install()
+    kept = node.service.answers
+    assert kept is not None
+    for levels, clients in turns:
+        fresh = Node(tmp_path).install()
+        for client in clients:
+            for current in "abc":
+                steering = ("/v1/steering/hls/film", f"p=a.b&v=00000000&_HLS_pathway={current}&_HLS_throughput=9000000")
+                for path, query in (("/v1/titles/film/master.m3u8", ""), steering):
+                    node.ledger.levels, fresh.ledger.levels = dict(levels), dict(levels)  # each answer counts in them
+                    one = await node.ask(path, query, client=client)
+                    fresh.forget()
+                    assert one.body == (await fresh.ask(path, query, client=client)).body
+    counted = (kept.young_bytes, kept.old_bytes)
+    again = node.install(replace(SNAPSHOT, version=SNAPSHOT.version + 1)).service.answers
+    assert again is not None
+    assert (again.young_bytes, again.old_bytes) == counted
