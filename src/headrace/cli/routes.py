@@ -1,6 +1,10 @@
 """`headrace routes`: what networks announce to appliances, and what of it does not fit."""
 
-from dataclasses import replace
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from inspect import Parameter
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -47,6 +51,69 @@ Limit = Annotated[
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV with a line of names.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What every command may be asked with: its fields are options of each."""
+
+    limit: Limit = None
+    control: ControlUrl = None
+    token_file: TokenFile = None
+    ca: CaFile = None
+    as_json: AsJson = False
+    csv: AsCsv = False
+
+    def fetch(self, report: str, shape: type[R], params: Mapping[str, str]) -> R:
+        """The report with as many rows as are wanted, fetched page by page; programs get all unless they ask for a
+        number."""
+        if self.as_json and self.csv:
+            raise UsageError("--json and --csv: one of both")
+        shown = 0 if self.as_json or self.csv else SHOWN
+        most = shown if self.limit is None else self.limit
+        given = {name: value for name, value in params.items() if value}
+
+        async def work(client: ControlClient) -> R:
+            async def page(offset: int) -> R:
+                limit = min(PAGE, most - offset) if most else PAGE
+                where = {**given, "offset": str(offset), "limit": str(limit)}
+                return await client.call("GET", f"/v1/routes/{report}", answer=shape, params=where)
+
+            name = "prefixes" if shape is ImbalanceReport else "rows"
+            whole = await page(0)
+            while (have := len(getattr(whole, name))) < min(whole.total, most or whole.total):
+                more = getattr(await page(have), name)
+                if not more:
+                    break
+                rows: dict[str, Any] = {name: (*getattr(whole, name), *more)}
+                whole = replace(whole, **rows)
+            return whole
+
+        return ask_control(work, control=self.control, token_file=self.token_file, ca=self.ca)
+
+    def prints(self, report: Answer, shape: type[Any], rows: tuple[Any, ...]) -> bool:
+        """Print for programs, when that was asked."""
+        if self.as_json:
+            typer.echo(encode(report).decode())
+        elif self.csv:
+            typer.echo(as_csv(shape, rows), nl=False)
+        return self.as_json or self.csv
+
+
+def _with_shared(work: Callable[..., None]) -> Callable[..., None]:
+    """A command with its own options and those of all, which it gets as its first argument."""
+    own = list(inspect.signature(work).parameters.values())[1:]
+    shared = [
+        Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type) for one in fields(_Asked)
+    ]
+
+    @wraps(work)
+    def run(**given: Any) -> None:
+        asked = {one.name: given.pop(one.name) for one in shared}
+        work(_Asked(**asked), **given)
+
+    run.__signature__ = inspect.Signature([one.replace(kind=Parameter.KEYWORD_ONLY) for one in own] + shared)  # type: ignore[attr-defined]
+    return run
+
+
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(
@@ -62,27 +129,21 @@ def register(app: typer.Typer) -> None:
         ("leaks", _leaks),
         ("changes", _changes),
     ):
-        group.command(name)(command)
+        group.command(name)(_with_shared(command))
     app.add_typer(group, name="routes")
 
 
 def _sessions(
+    asked: _Asked,
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List BGP sessions: state, whether their routes count, prefixes heard and filtered.
 
     Example: [bold]headrace routes sessions --site ams1[/]
     """
-    asked = {"site": site, "appliance": appliance}
-    found = _ask("sessions", SessionsReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    if _printed(found, SessionRow, found.rows, as_json, csv):
+    found = asked.fetch("sessions", SessionsReport, {"site": site, "appliance": appliance})
+    if asked.prints(found, SessionRow, found.rows):
         return
     now_s = SystemClock().now_s()
     table = Table("site", "appliance", "session", "AS", "state", "routes", "prefixes", "filtered", "drops", box=None)
@@ -102,48 +163,40 @@ def _sessions(
 
 
 def _prefixes(
+    asked: _Asked,
     site: SiteOption = "",
     appliance: ApplianceOption = "",
     prefix: PrefixOption = "",
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List routes by site and appliance, with the reason where one does not count.
 
     Example: [bold]headrace routes prefixes --appliance ams1-a --prefix 193.0.0.0/21[/]
     """
-    asked = {"site": site, "appliance": appliance, "prefix": prefix}
-    found = _ask("prefixes", PrefixesReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    _show_routes(found, as_json, csv)
+    found = asked.fetch("prefixes", PrefixesReport, {"site": site, "appliance": appliance, "prefix": prefix})
+    _show_routes(asked, found)
 
 
 def _filtered(
+    asked: _Asked,
     site: SiteOption = "",
     appliance: ApplianceOption = "",
     prefix: PrefixOption = "",
     reason: Annotated[FilterReason | None, typer.Option(help="Only this reason.")] = None,
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List routes that were heard and do not count, each with its reason.
 
     Example: [bold]headrace routes filtered --reason rpki-invalid --csv[/]
     """
-    asked = {"site": site, "appliance": appliance, "prefix": prefix, "reason": str(reason or "")}
-    found = _ask("filtered", PrefixesReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    _show_routes(found, as_json, csv)
+    found = asked.fetch(
+        "filtered",
+        PrefixesReport,
+        {"site": site, "appliance": appliance, "prefix": prefix, "reason": str(reason or "")},
+    )
+    _show_routes(asked, found)
 
 
-def _show_routes(found: PrefixesReport, as_json: bool, csv: bool) -> None:
-    if _printed(found, PrefixRow, found.rows, as_json, csv):
+def _show_routes(asked: _Asked, found: PrefixesReport) -> None:
+    if asked.prints(found, PrefixRow, found.rows):
         return
     table = Table("prefix", "site", "appliance", "session", "AS path", "MED", "since", "not counted", box=None)
     for row in found.rows:
@@ -157,13 +210,8 @@ def _show_routes(found: PrefixesReport, as_json: bool, csv: bool) -> None:
 
 
 def _imbalance(
+    asked: _Asked,
     site: SiteOption = "",
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List sites whose members do not hear the same, and the prefixes that some of them miss.
 
@@ -171,8 +219,8 @@ def _imbalance(
 
     Example: [bold]headrace routes imbalance --site ams1[/]
     """
-    found = _ask("imbalance", ImbalanceReport, {"site": site}, _most(limit, as_json, csv), control, token_file, ca)
-    if _printed(found, UnevenRow, found.prefixes, as_json, csv):
+    found = asked.fetch("imbalance", ImbalanceReport, {"site": site})
+    if asked.prints(found, UnevenRow, found.prefixes):
         return
     table = Table("site", "family", "appliance", "problem", "heard", "missing", box=None)
     for row in found.rows:
@@ -189,24 +237,18 @@ def _numbers(row: MemberRow) -> tuple[str, str]:
 
 
 def _single(
+    asked: _Asked,
     site: SiteOption = "",
     covered: Annotated[
         bool, typer.Option("--covered", help="Also those around which another site hears a prefix.")
     ] = False,
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List prefixes that have no second site: their clients have nowhere to go when theirs is down.
 
     Example: [bold]headrace routes single --csv[/]
     """
-    asked = {"site": site, "covered": str(covered).lower()}
-    found = _ask("single", SingleReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    if _printed(found, SingleRow, found.rows, as_json, csv):
+    found = asked.fetch("single", SingleReport, {"site": site, "covered": str(covered).lower()})
+    if asked.prints(found, SingleRow, found.rows):
         return
     table = Table("prefix", "site", "another site hears", box=None)
     for row in found.rows:
@@ -215,22 +257,16 @@ def _single(
 
 
 def _leaks(
+    asked: _Asked,
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List routes heard beyond their scope, as table routes.leaks of the control plane's settings tells it.
 
     Example: [bold]headrace routes leaks --site ams1[/]
     """
-    asked = {"site": site, "appliance": appliance}
-    found = _ask("leaks", LeaksReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    if _printed(found, LeakRow, found.rows, as_json, csv):
+    found = asked.fetch("leaks", LeaksReport, {"site": site, "appliance": appliance})
+    if asked.prints(found, LeakRow, found.rows):
         return
     table = Table("prefix", "site", "appliance", "session", "reason", "hops", "origin AS", box=None)
     for row in found.rows:
@@ -240,23 +276,19 @@ def _leaks(
 
 
 def _changes(
+    asked: _Asked,
     since: Annotated[str, typer.Option(help="How long ago, 90m or 3h, or a time, 2026-12-01T20:13Z.")] = "1h",
     site: SiteOption = "",
     appliance: ApplianceOption = "",
-    limit: Limit = None,
-    control: ControlUrl = None,
-    token_file: TokenFile = None,
-    ca: CaFile = None,
-    as_json: AsJson = False,
-    csv: AsCsv = False,
 ) -> None:
     """List routes that were announced, withdrawn or changed since a time, of the last day.
 
     Example: [bold]headrace routes changes --since 3h --site ams1[/]
     """
-    asked = {"site": site, "appliance": appliance, "since": f"{_since(since):.3f}"}
-    found = _ask("changes", ChangesReport, asked, _most(limit, as_json, csv), control, token_file, ca)
-    if _printed(found, ChangeRow, found.rows, as_json, csv):
+    found = asked.fetch(
+        "changes", ChangesReport, {"site": site, "appliance": appliance, "since": f"{_since(since):.3f}"}
+    )
+    if asked.prints(found, ChangeRow, found.rows):
         return
     table = Table("prefix", "site", "appliance", "session", "", "hops", "MED", "since", box=None)
     for row in found.rows:
@@ -271,55 +303,6 @@ def _since(text: str) -> float:
     if "T" in text or "-" in text:
         return read_instant(text, "")
     return SystemClock().now_s() - read_duration(text)
-
-
-def _most(limit: int | None, as_json: bool, csv: bool) -> int:
-    """Rows to fetch; 0 for all. Programs get all unless they ask for a number."""
-    if as_json and csv:
-        raise UsageError("--json and --csv: one of both")
-    if limit is None:
-        return 0 if as_json or csv else SHOWN
-    return limit
-
-
-def _ask(
-    report: str,
-    shape: type[R],
-    asked: dict[str, str],
-    most: int,
-    control: list[str] | None,
-    token_file: Any,
-    ca: Any,
-) -> R:
-    """The report with at most `most` rows, fetched page by page."""
-    params = {name: value for name, value in asked.items() if value}
-
-    async def work(client: ControlClient) -> R:
-        async def page(offset: int) -> R:
-            limit = min(PAGE, most - offset) if most else PAGE
-            where = {**params, "offset": str(offset), "limit": str(limit)}
-            return await client.call("GET", f"/v1/routes/{report}", answer=shape, params=where)
-
-        name = "prefixes" if shape is ImbalanceReport else "rows"
-        whole = await page(0)
-        while (have := len(getattr(whole, name))) < min(whole.total, most or whole.total):
-            more = getattr(await page(have), name)
-            if not more:
-                break
-            rows: dict[str, Any] = {name: (*getattr(whole, name), *more)}
-            whole = replace(whole, **rows)
-        return whole
-
-    return ask_control(work, control=control, token_file=token_file, ca=ca)
-
-
-def _printed(report: Answer, shape: type[Any], rows: tuple[Any, ...], as_json: bool, csv: bool) -> bool:
-    """Print for programs, when that was asked."""
-    if as_json:
-        typer.echo(encode(report).decode())
-    elif csv:
-        typer.echo(as_csv(shape, rows), nl=False)
-    return as_json or csv
 
 
 def _show(table: Table, report: Answer, shown: int, one: str, many: str = "") -> None:
