@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from headrace.appliance.adapters.disk import Part
 from headrace.appliance.adapters.fetch import NotHeldError, RangeFetcher, SlowSourceError
@@ -27,6 +28,16 @@ _log = logging.getLogger(__name__)
 _WRITE_BYTES = 1 << 20
 _RATE_WINDOW_S = 5.0
 _LONGEST_WAIT_S = 1.0
+
+
+class _Next(Enum):
+    """What comes after a step of a transfer."""
+
+    RANGE = auto()
+    LATER = auto()
+    """Held now, or there is nobody to go on with."""
+    ANEW = auto()
+    """The part was thrown away."""
 
 
 @dataclass(slots=True)
@@ -77,7 +88,8 @@ class Transfers:
         """What is wrong with the sources, in one line."""
         if not self._sources:
             return "the control plane has named no source yet"
-        return self._book.errors(self._sources, now_s=self._clock.monotonic_s()) or self.error
+        errors = self._book.errors(self._sources, now_s=self._clock.monotonic_s())
+        return errors or self.error or "no source holds the missing files yet"
 
     async def bring(self, transfer: Transfer) -> None:
         """Fetch until the file is held, or there is nobody to go on with; what came stays for the next time.
@@ -85,12 +97,16 @@ class Transfers:
         Raises:
             DiskError, DiskFullError: the disk does not do its work.
         """
+        while await self._attempt(transfer) is _Next.ANEW:
+            transfer.givers.clear()
+
+    async def _attempt(self, transfer: Transfer) -> _Next:
         file, disk_id = transfer.file, transfer.disk_id
         part = await self._store.open_part(disk_id, file)
         try:
             while part.size_bytes < file.size_bytes:
-                if not await self._more(transfer, part):
-                    return
+                if (following := await self._more(transfer, part)) is not _Next.RANGE:
+                    return following
             givers, was_resumed = frozenset(transfer.givers), part.resumed_bytes > 0
             if await self._store.publish(disk_id, file, part):
                 self.fetched_files += 1
@@ -99,26 +115,28 @@ class Transfers:
                 event(_log, "file_filled", file=file.sha256, size_bytes=file.size_bytes, disk=disk_id)
             else:
                 self._blame(file, givers, was_resumed=was_resumed)
+            return _Next.LATER
         finally:
             part.close()
 
-    async def _more(self, transfer: Transfer, part: Part) -> bool:
-        """Fetch one range; False when the file has to wait for another time."""
+    async def _more(self, transfer: Transfer, part: Part) -> _Next:
+        """Fetch one range, or wait for a source."""
         name, now_s = transfer.file.sha256, self._clock.monotonic_s()
         choice = self._book.choose(self._sources, name, now_s=now_s)
         if choice is None:
             if not part.size_bytes:
-                return False
+                return _Next.LATER
             transfer.is_waiting = True
             rest_s = self._book.rest_s(self._sources, name, now_s=now_s)
             await self._clock.sleep(min(_LONGEST_WAIT_S, max(0.05, rest_s)))
-            return True
+            return _Next.RANGE
         transfer.is_waiting = False
         base_url = choice.source.base_url
         if name in self._single_source and (part.resumed_bytes or transfer.givers - {base_url}):
-            # Mixed bytes were wrong once: this time all of it comes from one source, so that the liar is known.
+            # Mixed bytes were wrong once: this time all of it comes from one source, so that the liar is known. Anew at
+            # once: later the same source, slow or broken, may be the best ranked one again.
             await self._store.delete_part(name)
-            return False
+            return _Next.ANEW
         try:
             await self._range(choice, transfer, part)
             self._book.gave(base_url)
@@ -130,7 +148,7 @@ class Transfers:
         except SourceError as error:
             self._book.failed(base_url, str(error), now_s=self._clock.monotonic_s())
             self._note(name, error)
-        return True
+        return _Next.RANGE
 
     async def _range(self, choice: SourceChoice, transfer: Transfer, part: Part) -> None:
         file, base_url = transfer.file, choice.source.base_url
