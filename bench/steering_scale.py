@@ -22,8 +22,9 @@ import sys
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
@@ -37,11 +38,12 @@ from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
 from headrace.routes.model import Hearing, RouteColumns
 from headrace.steering.compile import compile_routes, compile_snapshot
 from headrace.steering.decide import Decider
+from headrace.steering.flatten import RouteMemory
 from headrace.steering.load import Ledger
 from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
 from headrace.steering.rank import Limits
 from headrace.steering.testing import HEALTHY
-from headrace.wire.snapshot import PackMemory, SnapshotParts, pack_sections, unpack_snapshot, write_table
+from headrace.wire.snapshot import PackMemory, SnapshotParts, is_small, pack_sections, unpack_snapshot, write_table
 
 Rows = np.ndarray
 KINDS = [SiteKind.EMBEDDED] * 16 + [SiteKind.PRIVATE_PEERING] * 3 + [SiteKind.PUBLIC_PEERING]
@@ -332,24 +334,35 @@ def rate(decide: Callable[[bytes, str], object], requests: list[tuple[bytes, str
     return statistics.median(rates)
 
 
-def build(world: World, folder: Path, rows: dict[str, float]) -> tuple[SteeringSnapshot, PackMemory, bytes]:
+@dataclass(slots=True)
+class Made:
+    """What the control plane remembers of the snapshot that it made last."""
+
+    packed: PackMemory = field(default_factory=PackMemory)
+    routes: RouteMemory = field(default_factory=RouteMemory)
+
+
+def build(world: World, folder: Path, rows: dict[str, float]) -> tuple[SteeringSnapshot, Made, bytes]:
+    made = Made()
     before = rss_gib()
     snapshot = world.snapshot()
-    seconds, routes = timed(lambda: compile_routes(snapshot.sites, snapshot.hearings))
+    seconds, routes = timed(lambda: compile_routes(snapshot.sites, snapshot.hearings, made.routes))
     rows["  routes flattened, s"] = seconds
     snapshot = replace(snapshot, routes=routes)
-    memory = PackMemory()
-    packing, sections = timed(lambda: pack_sections(snapshot, memory))
+    packing, sections = timed(lambda: pack_sections(snapshot, made.packed))
     making = 2 * timed(lambda: sum(1 for _ in world.titles))[0]  # the model makes titles as they are read, twice
     rows["  sections packed, s"] = packing - making
     rows["snapshot built, s"] = seconds + packing - making
     rows["memory while building, GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 - before
+    sizes = Counter[str]()
     for one in sections:
         (folder / one.digest).write_bytes(one.body)
-        rows[f"  section {one.name}, MB"] = len(one.body) / 1e6
+        sizes[one.name.partition(" ")[0]] += len(one.body)
+    for name, size in sizes.items():
+        rows[f"  section {name}, MB"] = size / 1e6
     rows["classes of clients"] = routes.classes
-    rows["ranges of addresses"] = len(routes.starts_v4) + len(routes.starts_v6)
-    return snapshot, memory, write_table(sections)
+    rows["ranges of addresses"] = routes.ranges
+    return snapshot, made, write_table(sections)
 
 
 def load(folder: Path, table: bytes, rows: dict[str, float]) -> tuple[object, SnapshotParts]:
@@ -375,9 +388,29 @@ def flap(snapshot: SteeringSnapshot, memory: PackMemory, folder: Path, loaded: t
         old = {one.digest for one in pack_sections(snapshot, memory)}
         rows[f"  {name}: packed at control, ms"] = packing * 1e3
         rows[f"  {name}: bytes on the wire"] = len(table) + sum(
-            len(body) for digest, body in bodies.items() if digest not in old and len(body) > 65536
+            len(one.body) for one in sections if one.digest not in old and not is_small(one)
         )
         rows[f"{name}, ms"] = applied_ms(table, bodies, parts, compiled)
+
+
+def one_route(world: World, snapshot: SteeringSnapshot, made: Made, loaded: tuple, rows: dict[str, float]) -> None:
+    """One network announces a prefix with a longer path to those at an exchange."""
+    hearings = list(snapshot.hearings)
+    number = KINDS.index(SiteKind.PUBLIC_PEERING)
+    routes = hearings[number].routes
+    paths = array("H", routes.path_lengths_v4)
+    paths[len(paths) // 2] += 1
+    hearings[number] = replace(hearings[number], routes=replace(routes, path_lengths_v4=paths, digest="changed"))
+    seconds, table = timed(lambda: compile_routes(world.sites, hearings, made.routes))
+    old = {one.digest for one in pack_sections(snapshot, made.packed)}
+    changed = replace(snapshot, version=3, routes=table, hearings=tuple(hearings))
+    packing, sections = timed(lambda: pack_sections(changed, made.packed))
+    written = write_table(sections)
+    fresh = [one for one in sections if one.digest not in old and not is_small(one)]
+    rows["one changed route: compiled and packed at control, ms"] = (seconds + packing) * 1e3
+    rows["  one changed route: bytes on the wire"] = len(written) + sum(len(one.body) for one in fresh)
+    bodies = {one.digest: one.body for one in sections}
+    rows["  one changed route: applied, ms"] = applied_ms(written, bodies, loaded[1], loaded[0])
 
 
 def applied_ms(table: bytes, bodies: dict, parts: SnapshotParts, compiled: object) -> float:
@@ -409,9 +442,10 @@ def main() -> int:
     rows["routes in all"] = sum(len(one.routes.meds_v4) + len(one.routes.meds_v6) for one in world.hearings)
     with tempfile.TemporaryDirectory(prefix="bench-steering-scale-") as name:
         folder = Path(name)
-        snapshot, memory, table = build(world, folder, rows)
+        snapshot, made, table = build(world, folder, rows)
         loaded = load(folder, table, rows)
-        flap(snapshot, memory, folder, loaded, rows)
+        flap(snapshot, made.packed, folder, loaded, rows)
+        one_route(world, snapshot, made, loaded, rows)
         requests = world.requests(options.requests + options.warm_up)
         gc.freeze()
         decider = Decider(loaded[0], Limits(), {})

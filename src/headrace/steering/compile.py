@@ -5,14 +5,14 @@ of routes hear them, in the same order of preference: then all answers for them 
 Input is a `SteeringSnapshot`; nothing here changes once it is built.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
 from headrace.routes.model import Hearing
-from headrace.steering.flatten import build_routes
+from headrace.steering.flatten import RouteMemory, build_routes
 from headrace.steering.library import Titles
 from headrace.steering.load import TAKES, Met
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
@@ -307,9 +307,19 @@ _BY_STATE = {
 }
 
 
-def compile_routes(sites: Sequence[Site], hearings: Sequence[Hearing]) -> RouteTable:
-    """The routes of a snapshot: sources are the sites' own prefixes, then the hearings."""
-    return build_routes([*(static_routes(site.prefixes)[0] for site in sites), *(one.routes for one in hearings)])
+def compile_routes(sites: Sequence[Site], hearings: Sequence[Hearing], memory: RouteMemory | None = None) -> RouteTable:
+    """The routes of a snapshot: sources are the sites' own prefixes, then the hearings.
+
+    Args:
+        memory: of the last time; renewed.
+    """
+    memory = memory if memory is not None else RouteMemory()
+    known = memory.static
+    memory.static = {own: known.get(own) or static_routes(own)[0] for own in {site.prefixes for site in sites}}
+    sources = [*(memory.static[site.prefixes] for site in sites), *(one.routes for one in hearings)]
+    names: list[Hashable] = [("site", site.site_id) for site in sites]
+    names += [("hearing", *one.appliances[:1]) for one in hearings]
+    return build_routes(sources, memory, names)
 
 
 def _network(snapshot: SteeringSnapshot, last: Network | None) -> Network:

@@ -6,16 +6,20 @@ a look-up is one bisection. Each range points to a *node*: its own prefix with t
 next shorter prefix around it. Nodes that rank their sources alike are of one *class*, whatever the lengths, paths and
 MEDs are: what is remembered for clients is remembered by class.
 
-The table is a handful of flat columns, so that it is compiled once, written as bytes and read in bulk. IPv4-mapped
-IPv6 addresses and prefixes count as IPv4. Order of routes: longest prefix, AS path length, MED, as RFC 4271 (9.1.2.2)
-has the latter two; a missing MED is 0.
+Many routes are cut into *parts* by the first bits of addresses. Each part is a handful of flat columns that stand
+alone, compiled, written as bytes and read in bulk: a changed route changes its part, and the others stay as they are.
+In a part sources go by *slots*, which stay theirs while other sources come and go. IPv4-mapped IPv6 addresses and
+prefixes count as IPv4. Order of routes: longest prefix, AS path length, MED, as RFC 4271 (9.1.2.2) has the latter two;
+a missing MED is 0.
 """
 
+import hashlib
 import ipaddress
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -31,11 +35,31 @@ _MAPPED = b"\x00" * 10 + b"\xff\xff"
 _MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
 _LOW_64 = 2**64 - 1
 
+_DENSE_V6 = (
+    *(0x2001, 0x2002),
+    *range(0x2400, 0x240B),
+    *(0x2602, 0x2604, 0x2605, 0x2606, 0x2607, 0x2608, 0x2620),
+    *(0x2803, 0x2804, 0x2805),
+    *range(0x2A01, 0x2A11),
+    *(0x2C10,),
+)
+"""Blocks out of which registries have assigned most prefixes (IANA, IPv6 unicast address assignments)."""
+CUTS = {
+    4: tuple(range(0, 0x10000, 0x200)),
+    6: tuple(sorted({0, *range(0x2000, 0x4000, 0x100), 0x4000, *_DENSE_V6})),
+}
+"""First 16 bits with which the parts of a family begin."""
+PART_OF = {
+    family: np.searchsorted(np.array(cuts), np.arange(0x10000), side="right").astype(np.uint8) - np.uint8(1)
+    for family, cuts in CUTS.items()
+}
+"""By the first 16 bits of an address: its part."""
+_PARTS_V4, _PARTS_V6 = PART_OF[4][::256].tolist(), PART_OF[6].tobytes()
+
 _TYPECODES = {
     "starts_v4": "I",
-    "nodes_v4": "I",
     "starts_v6": "Q",
-    "nodes_v6": "I",
+    "nodes": "I",
     "inner_high_v6": "Q",
     "inner_low_v6": "Q",
     "inner_nodes_v6": "I",
@@ -46,22 +70,20 @@ _TYPECODES = {
     "class_parents": "I",
     "class_sets": "I",
     "set_starts": "I",
-    "set_sources": "I",
+    "set_slots": "I",
     "set_path_lengths": "H",
     "set_meds": "I",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RouteTable:
-    """Ranges of addresses and who covers them. Made by `flatten.build_routes`, or from the columns of one."""
+class RoutePart:
+    """Ranges of addresses of one family and who covers them. Made by `flatten`, or from the columns of one."""
 
-    starts_v4: "array[int]"
-    nodes_v4: "array[int]"
-    starts_v6: "array[int]"
-    """Upper halves of addresses. A range that starts inside a /64 is in the inner columns."""
-    nodes_v6: "array[int]"
-    """Of the end of the /64 that starts there."""
+    starts: "array[int]"
+    """IPv4: addresses. IPv6: upper halves of addresses; a range that starts inside a /64 is in the inner columns."""
+    nodes: "array[int]"
+    """Of IPv6: of the end of the /64 that starts there."""
     inner_high_v6: "array[int]"
     inner_low_v6: "array[int]"
     inner_nodes_v6: "array[int]"
@@ -74,86 +96,84 @@ class RouteTable:
     """A set of sources that are grouped as those of this class are."""
     set_starts: "array[int]"
     """One more than there are sets."""
-    set_sources: "array[int]"
+    set_slots: "array[int]"
     set_path_lengths: "array[int]"
     set_meds: "array[int]"
     _inner: dict[int, tuple[Sequence[int], Sequence[int]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for high, low, node in zip(self.inner_high_v6, self.inner_low_v6, self.inner_nodes_v6, strict=True):
+            lows, nodes = self._inner.setdefault(high, ([], []))
+            lows.append(low)  # type: ignore[attr-defined]
+            nodes.append(node)  # type: ignore[attr-defined]
+
     @classmethod
-    def from_columns(cls, columns: Mapping[str, bytes | memoryview]) -> "RouteTable":
+    def from_columns(cls, columns: Mapping[str, bytes | memoryview]) -> "RoutePart":
         """Read what `columns` gave.
 
         Raises:
             ValueError: a column is missing, cut short, or points past the end of another one.
         """
         read: dict[str, Any] = {}
+        unwanted = "starts_v4" if "starts_v6" in columns else "starts_v6"
         for name, typecode in _TYPECODES.items():
+            if name == unwanted:
+                continue
             column = read[name] = array(typecode)
             if name not in columns:
                 raise ValueError(f"routes have no column {name}")
             column.frombytes(columns[name])
-        table = cls(**read)
-        _check(table)
-        fill_inner(table)
-        return table
+        _check(read)
+        starts = read.pop("starts_v4") if "starts_v4" in read else read.pop("starts_v6")
+        return cls(starts=starts, **read)
 
     def columns(self) -> dict[str, "array[int]"]:
-        """The whole table, column by column."""
-        return {name: getattr(self, name) for name in _TYPECODES}
+        """The whole part, column by column."""
+        starts = {"starts_v6" if self.starts.typecode == "Q" else "starts_v4": self.starts}
+        return starts | {name: getattr(self, name) for name in _TYPECODES if not name.startswith("starts_")}
 
     @property
     def classes(self) -> int:
-        """How many classes of clients there are; number 0 is of those whom nobody hears."""
+        """How many classes of clients are in it; number 0 is of those whom nobody hears."""
         return len(self.class_parents)
 
-    def node_no(self, address: bytes) -> int:
-        """Node of an address, given in network byte order (4 or 16 bytes)."""
-        if len(address) == 16:
-            if address[:12] != _MAPPED:
-                return self._node_no_v6(int.from_bytes(address, "big"))
-            address = address[12:]
-        return self.nodes_v4[bisect_right(self.starts_v4, int.from_bytes(address, "big")) - 1]
+    @property
+    def ranges(self) -> int:
+        """How many ranges of addresses."""
+        return len(self.starts) + len(self.inner_low_v6)
 
-    def class_no(self, address: bytes) -> int:
-        """Class of an address."""
-        if len(address) == 4:  # written out: half of the time was that of the calls
-            at = bisect_right(self.starts_v4, int.from_bytes(address, "big")) - 1
-            return self.node_classes[self.nodes_v4[at]]
-        return self.node_classes[self.node_no(address)]
-
-    def coverage(self, address: bytes) -> tuple[Covering, ...]:
-        """The best route of each source that covers an address, best first."""
-        found, seen, node = [], set[int](), self.node_no(address)
-        while node:
-            number, length = self.node_sets[node], self.node_lengths[node]
-            for at in range(self.set_starts[number], self.set_starts[number + 1]):
-                source = self.set_sources[at]
-                if source not in seen:
-                    seen.add(source)
-                    found.append((length, self.set_path_lengths[at], self.set_meds[at], source))
-            node = self.node_parents[node]
-        return tuple(found)
-
-    def groups(self, class_no: int) -> Groups:
-        """The sources that clients of a class are heard by, in groups, best first."""
+    def groups(self, class_no: int, sources: "array[int]") -> Groups:
+        """The sources that clients of a class of this part are heard by, in groups, best first."""
         groups: list[tuple[int, ...]] = []
         seen: set[int] = set()
         while class_no:
             for group in self._set_groups(self.class_sets[class_no]):
-                fresh = tuple(source for source in group if source not in seen)
+                fresh = [slot for slot in group if slot not in seen]
                 if fresh:
-                    groups.append(fresh)
+                    groups.append(tuple(sorted(sources[slot] for slot in fresh)))
                     seen.update(fresh)
             class_no = self.class_parents[class_no]
         return tuple(groups)
 
-    def _node_no_v6(self, address: int) -> int:
-        high = address >> 64
-        at = bisect_right(self.starts_v6, high) - 1
-        inner = self._inner.get(high) if self._inner else None
-        if inner is None:
-            return self.nodes_v6[at]
-        return inner[1][bisect_right(inner[0], address & _LOW_64) - 1]
+    def coverage(self, node: int, sources: "array[int]") -> Iterator[Covering]:
+        """The best route of each source at a node, best first."""
+        seen: set[int] = set()
+        while node:
+            number, length = self.node_sets[node], self.node_lengths[node]
+            fresh = [
+                (self.set_path_lengths[at], self.set_meds[at], sources[self.set_slots[at]])
+                for at in range(self.set_starts[number], self.set_starts[number + 1])
+            ]
+            for path_length, med, source in sorted(fresh):
+                if source not in seen:
+                    seen.add(source)
+                    yield length, path_length, med, source
+            node = self.node_parents[node]
+
+    def inner_node(self, high: int, low: int) -> int | None:
+        """The node of an IPv6 address in whose /64 ranges start; None in any other /64."""
+        inner = self._inner.get(high)
+        return None if inner is None else inner[1][bisect_right(inner[0], low) - 1]
 
     def _set_groups(self, number: int) -> Iterator[list[int]]:
         group: list[int] = []
@@ -163,10 +183,118 @@ class RouteTable:
             if rank != last and group:
                 yield group
                 group = []
-            group.append(self.set_sources[at])
+            group.append(self.set_slots[at])
             last = rank
         if group:
             yield group
+
+
+class _Known:
+    """A part in a table, with the numbers that its classes have there, as far as they were asked for."""
+
+    __slots__ = ("by_class", "has_inner", "numbers", "part", "starts")
+
+    def __init__(self, part: RoutePart) -> None:
+        self.part = part
+        self.starts = part.starts
+        self.has_inner = bool(part.inner_low_v6)
+        self.numbers = [-1] * len(part.starts)
+        """By range: number of its class in the table; -1 where nobody asked."""
+        self.by_class = {0: 0}
+
+
+_EMPTY: dict[str, Any] = {
+    **{name: array(code) for name, code in _TYPECODES.items() if not name.startswith("starts_")},
+    **{name: array("I", [0]) for name in ("nodes", "node_parents", "node_sets", "node_classes")},
+    **{name: array("I", [0]) for name in ("class_parents", "class_sets", "set_starts")},
+    "node_lengths": array("B", [0]),
+}
+_NOBODY = {4: RoutePart(starts=array("I", [0]), **_EMPTY), 6: RoutePart(starts=array("Q", [0]), **_EMPTY)}
+
+
+class RouteTable:
+    """All parts. A class of clients has one number in all of them, given when it is first asked for."""
+
+    def __init__(self, parts: Mapping[str, RoutePart], sources: "array[int]") -> None:
+        """Put parts together.
+
+        Args:
+            parts: by family and number, "4.17"; or "4" and "6" where nothing is cut. Those without routes are left out.
+            sources: number of the source by slot.
+
+        Raises:
+            ValueError: a part has another name or family, or names a slot that there is not.
+        """
+        self.parts = parts
+        self.sources = sources
+        known = {name: _Known(part) for name, part in parts.items()}
+        for name, part in parts.items():
+            _check_place(name, part, len(sources))
+        whole = {family: known.get(str(family)) or _Known(_NOBODY[family]) for family in (4, 6)}
+        v4, v6 = ([known.get(f"{family}.{no}", whole[family]) for no in range(len(CUTS[family]))] for family in (4, 6))
+        self._v4 = [v4[no] for no in _PARTS_V4]
+        self._v6 = v6
+        self._numbers: dict[Groups, int] = {(): 0}
+        self._groups: dict[int, Groups] = {0: ()}
+        self._next = count(1)
+
+    @property
+    def classes(self) -> int:
+        """How many classes of clients there are, counted in each part; number 0 is of those whom nobody hears."""
+        return 1 + sum(part.classes - 1 for part in self.parts.values())
+
+    @property
+    def ranges(self) -> int:
+        """How many ranges of addresses."""
+        return sum(part.ranges for part in self.parts.values())
+
+    def class_no(self, address: bytes) -> int:
+        """Class of an address, given in network byte order (4 or 16 bytes)."""
+        if len(address) == 4:
+            known = self._v4[address[0]]
+            at = bisect_right(known.starts, int.from_bytes(address)) - 1
+        else:
+            high = int.from_bytes(address[:8])
+            if not high and address[:12] == _MAPPED:
+                return self.class_no(address[12:])
+            known = self._v6[_PARTS_V6[high >> 48]]
+            if known.has_inner and (node := known.part.inner_node(high, int.from_bytes(address[8:]))) is not None:
+                return self._number(known, node)
+            at = bisect_right(known.starts, high) - 1
+        number: int = known.numbers[at]
+        if number < 0:
+            number = known.numbers[at] = self._number(known, known.part.nodes[at])
+        return number
+
+    def coverage(self, address: bytes) -> tuple[Covering, ...]:
+        """The best route of each source that covers an address, best first."""
+        if len(address) == 16 and address[:12] == _MAPPED:
+            address = address[12:]
+        node: int | None = None
+        if len(address) == 4:
+            known, start = self._v4[address[0]], int.from_bytes(address)
+        else:
+            start = int.from_bytes(address[:8])
+            known = self._v6[_PARTS_V6[start >> 48]]
+            node = known.part.inner_node(start, int.from_bytes(address[8:]))
+        if node is None:
+            node = known.part.nodes[bisect_right(known.starts, start) - 1]
+        return tuple(known.part.coverage(node, self.sources))
+
+    def groups(self, class_no: int) -> Groups:
+        """The sources that clients of a class are heard by, in groups, best first; the class is one of `class_no`."""
+        return self._groups[class_no]
+
+    def _number(self, known: _Known, node: int) -> int:
+        own = known.part.node_classes[node]
+        number = known.by_class.get(own)
+        if number is None:
+            groups = known.part.groups(own, self.sources)
+            fresh = next(self._next)  # Threads may ask at once: a number is given to one of them only.
+            number = self._numbers.setdefault(groups, fresh)
+            self._groups[number] = groups
+            known.by_class[own] = number
+        return number
 
 
 def static_routes(prefixes: Iterable[str]) -> tuple[RouteColumns, tuple[str, ...]]:
@@ -185,13 +313,15 @@ def static_routes(prefixes: Iterable[str]) -> tuple[RouteColumns, tuple[str, ...
             bad.append(text)
             continue
         (v4 if network.version == 4 else v6).add(network.network_address.packed + bytes([network.prefixlen]))
+    prefixes_v4, prefixes_v6 = b"".join(sorted(v4)), b"".join(sorted(v6))
     columns = RouteColumns(
-        prefixes_v4=b"".join(sorted(v4)),
+        prefixes_v4=prefixes_v4,
         path_lengths_v4=array("H", bytes(2 * len(v4))),
         meds_v4=array("I", bytes(4 * len(v4))),
-        prefixes_v6=b"".join(sorted(v6)),
+        prefixes_v6=prefixes_v6,
         path_lengths_v6=array("H", bytes(2 * len(v6))),
         meds_v6=array("I", bytes(4 * len(v6))),
+        digest=f"static {len(v4)} {hashlib.sha256(prefixes_v4 + prefixes_v6).hexdigest()}",
     )
     return columns, tuple(bad)
 
@@ -204,49 +334,50 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return network
 
 
-def fill_inner(table: RouteTable) -> None:
-    """Make the inner columns ready for look-ups."""
-    rows: dict[int, tuple[list[int], list[int]]] = {}
-    for high, low, node in zip(table.inner_high_v6, table.inner_low_v6, table.inner_nodes_v6, strict=True):
-        lows, nodes = rows.setdefault(high, ([], []))
-        lows.append(low)
-        nodes.append(node)
-    table._inner.update(rows)
+def _check_place(name: str, part: RoutePart, slots: int) -> None:
+    family, _, number = name.partition(".")
+    starts = {"4": "I", "6": "Q"}.get(family)
+    if starts is None or (number and not (number.isdecimal() and int(number) < len(CUTS[int(family)]))):
+        raise ValueError(f"routes: there is no part {name[:20]!r}")
+    if part.starts.typecode != starts:
+        raise ValueError(f"routes: part {name} is of the other family")
+    named = np.frombuffer(part.set_slots, dtype=np.uint32)
+    if len(named) and int(named.max()) >= slots:
+        raise ValueError(f"routes: part {name} names a source that there is not")
 
 
-def _check(table: RouteTable) -> None:
+def _check(columns: Mapping[str, "array[int]"]) -> None:
     """Every number points into the column that it is for."""
-    nodes, classes, sets = len(table.node_parents), len(table.class_parents), len(table.set_starts) - 1
+    starts = "starts_v4" if "starts_v4" in columns else "starts_v6"
+    nodes, classes = len(columns["node_parents"]), len(columns["class_parents"])
+    sets = len(columns["set_starts"]) - 1
     pairs = (
-        ("nodes_v4", nodes),
-        ("nodes_v6", nodes),
+        ("nodes", nodes),
         ("inner_nodes_v6", nodes),
         ("node_parents", nodes),
         ("node_sets", max(1, sets)),
         ("node_classes", classes),
         ("class_parents", classes),
         ("class_sets", max(1, sets)),
-        ("set_starts", len(table.set_sources) + 1),
+        ("set_starts", len(columns["set_slots"]) + 1),
     )
-    columns = table.columns()
     for name, limit in pairs:
         values = np.frombuffer(columns[name], dtype=np.dtype(_TYPECODES[name]))
         if len(values) and int(values.max()) >= limit:
             raise ValueError(f"routes: column {name} points past {limit}")
     lengths = [
-        ("starts_v4", "nodes_v4"),
-        ("starts_v6", "nodes_v6"),
+        (starts, "nodes"),
         ("node_parents", "node_lengths"),
         ("node_parents", "node_sets"),
         ("node_parents", "node_classes"),
         ("class_parents", "class_sets"),
-        ("set_sources", "set_path_lengths"),
-        ("set_sources", "set_meds"),
+        ("set_slots", "set_path_lengths"),
+        ("set_slots", "set_meds"),
         ("inner_high_v6", "inner_low_v6"),
         ("inner_high_v6", "inner_nodes_v6"),
     ]
     for one, other in lengths:
         if len(columns[one]) != len(columns[other]):
             raise ValueError(f"routes: columns {one} and {other} differ in length")
-    if not (table.starts_v4 and table.starts_v6 and nodes and classes and sets >= 0):
+    if not (columns[starts] and nodes and classes and sets >= 0):
         raise ValueError("routes: a column is empty")

@@ -7,8 +7,9 @@ reader that is handed the parts of its last snapshot reads only what is new.
 
     magic, SHA-256 of the table, length of the table, table (JSON), bodies of the sections that lie inside
 
-Sections: head, live, appliances, holdings, sites, hearings, routes, index, titles. Routes and index are columns that
-are read in bulk; a title is one packed record that is read when it is asked for.
+Sections: head, live, appliances, holdings, sites, hearings, routes, index, titles, then the parts of routes, each on
+its own (`routes 4.17`): a changed route is its part. Routes and index are columns that are read in bulk; a title is one
+packed record that is read when it is asked for.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import json
 import struct
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -29,8 +30,9 @@ from headrace.catalog.model import CatalogError, Title
 from headrace.fleet.model import AdminState, Health, Site
 from headrace.routes.model import Hearing, RouteColumns
 from headrace.steering.compile import compile_routes
+from headrace.steering.flatten import RouteMemory
 from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
-from headrace.steering.routes import RouteTable
+from headrace.steering.routes import RoutePart, RouteTable
 from headrace.wire.codec import decode, encode
 from headrace.wire.columns import pack_columns, unpack_columns
 from headrace.wire.errors import MalformedError
@@ -48,11 +50,16 @@ from headrace.wire.titles import (
 
 T = TypeVar("T")
 
-MAGIC = b"HRSNAP03"
+MAGIC = b"HRSNAP04"
 INSIDE_BYTES = 64 * 1024
 """Larger sections lie beside the file, where there is a place for them."""
+INSIDE_PART_BYTES = 1024
+"""The same, of each of the many parts of routes."""
 MAX_TABLE_BYTES = 64 * 1024
 NAMES = ("head", "live", "appliances", "holdings", "sites", "hearings", "routes", "index", "titles")
+"""Of the sections that are always there, in this order."""
+_PART = "routes "
+"""A part of the routes is named by this and its name in the table."""
 _LENGTH = struct.Struct("<I")
 _timeless_key = attrgetter(*(one.name for one in fields(Health) if one.name != "since_s"))
 _LIVE = np.dtype(
@@ -126,6 +133,10 @@ class PackMemory:
 
     sections: dict[str, tuple[object, Section]] = field(default_factory=dict)
     titles: PackedTitles = field(default_factory=PackedTitles)
+    parts: dict[str, tuple[RoutePart, Section]] = field(default_factory=dict)
+    """Of routes, by name."""
+    routes: RouteMemory = field(default_factory=RouteMemory)
+    """Of snapshots whose routes do not come compiled."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +163,8 @@ def pack_snapshot(snapshot: SteeringSnapshot, memory: PackMemory | None = None) 
 
 def is_small(section: Section) -> bool:
     """Whether a section lies inside a file that has a place for parts beside it."""
-    return len(section.body) <= INSIDE_BYTES
+    is_one_of_many = section.name.startswith(_PART) and "." in section.name
+    return len(section.body) <= (INSIDE_PART_BYTES if is_one_of_many else INSIDE_BYTES)
 
 
 def write_table(sections: Sequence[Section], *, is_inside: Callable[[Section], bool] = is_small) -> bytes:
@@ -208,21 +220,20 @@ def read_sections(
 
 
 def pack_sections(snapshot: SteeringSnapshot, memory: PackMemory | None = None) -> tuple[Section, ...]:
-    """The sections of a snapshot, in the order of NAMES."""
+    """The sections of a snapshot, in the order of NAMES, then the parts of its routes."""
     memory = memory or PackMemory()
     sets = {id(one.holdings): one.holdings for one in snapshot.appliances}
     held = {key: number for number, key in enumerate(sets)}
     statics = tuple((one.appliance_id, one.site_id, one.content_url, one.capacity_bps) for one in snapshot.appliances)
-    prefixes = tuple(site.prefixes for site in snapshot.sites)
     members = tuple((one.appliances, one.routes.digest) for one in snapshot.hearings)
-    heard = tuple(one.routes.digest or id(one.routes) for one in snapshot.hearings)
     titles = _titles_section(snapshot.titles, memory)
+    routes = snapshot.routes or compile_routes(snapshot.sites, snapshot.hearings, memory.routes)
     packers: tuple[tuple[str, object, Callable[[], bytes]], ...] = (
         ("appliances", statics, lambda: pack_json(_Appliances(rows=tuple(map(_static_row, statics))))),
         ("holdings", tuple(sets.values()), lambda: _pack_sets(sets.values())),
         ("sites", snapshot.sites, lambda: pack_json(_Sites(rows=snapshot.sites))),
         ("hearings", members, lambda: _pack_hearings(snapshot.hearings)),
-        ("routes", (prefixes, heard, id(snapshot.routes)), lambda: _pack_routes(snapshot)),
+        ("routes", routes.sources, lambda: zlib.compress(pack_columns({"sources": routes.sources.tobytes()}), 1)),
         ("index", titles, lambda: pack_index(snapshot.titles, memory.titles.offsets)),
     )
     fresh = [
@@ -234,7 +245,7 @@ def pack_sections(snapshot: SteeringSnapshot, memory: PackMemory | None = None) 
         if known is None or known[0] != source:
             known = memory.sections[name] = (source, _section(name, pack()))
         fresh.append(known[1])
-    return (*fresh, titles)
+    return (*fresh, titles, *_part_sections(routes, memory))
 
 
 def unpack_snapshot(
@@ -257,7 +268,9 @@ def unpack_snapshot(
 def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None) -> SteeringSnapshot:
     """A snapshot from its sections; see `unpack_snapshot`."""
     by_name = {one.name: one for one in sections}
-    if tuple(by_name) != NAMES:
+    part_names = tuple(by_name)[len(NAMES) :]
+    is_complete = tuple(by_name)[: len(NAMES)] == NAMES and len(by_name) == len(sections)
+    if not is_complete or not all(name.startswith(_PART) for name in part_names):
         raise MalformedError("steering snapshot has not the sections that it must have")
     parts = parts if parts is not None else SnapshotParts()
     new: dict[tuple[str, str], Any] = {}
@@ -271,6 +284,14 @@ def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None)
     head = decode(_Head, inflated(by_name["head"].body))
     live = _read_live(by_name["live"].body, read("appliances", _read_appliances), read("holdings", _read_sets), parts)
     index, offsets = read("index", read_index)
+    slots = read("routes", _read_slots)
+    pieces = {
+        name.removeprefix(_PART): read(name, lambda raw: RoutePart.from_columns(unpack_columns(raw)))
+        for name in part_names
+    }
+    whole = (_PART, " ".join(by_name[name].digest for name in ("routes", *part_names)))
+    table = parts.by_digest.get(whole) or _guarded("routes", b"", lambda _: RouteTable(pieces, slots))
+    new[whole] = table
     snapshot = SteeringSnapshot(
         version=head.version,
         built_at_s=head.built_at_s,
@@ -282,17 +303,22 @@ def snapshot_of(sections: Sequence[Section], parts: SnapshotParts | None = None)
         index=index,
         control_id=head.control_id,
         hearings=read("hearings", _read_hearings),
-        routes=read("routes", lambda raw: RouteTable.from_columns(unpack_columns(raw))),
+        routes=table,
     )
     _check_sources(snapshot)
     parts.by_digest, parts.live = new, live
     return snapshot
 
 
+def _read_slots(body: Body) -> "array[int]":
+    slots = array("I")
+    slots.frombytes(unpack_columns(inflated(body))["sources"])
+    return slots
+
+
 def _check_sources(snapshot: SteeringSnapshot) -> None:
     most = len(snapshot.sites) + len(snapshot.hearings)
-    sources = np.frombuffer(snapshot.routes.set_sources, dtype=np.uint32) if snapshot.routes else ()
-    if len(sources) and int(np.max(sources)) >= most:
+    if snapshot.routes and max(snapshot.routes.sources, default=-1) >= most:
         raise MalformedError("steering snapshot: routes name a source that there is not")
 
 
@@ -321,6 +347,17 @@ def _read_table(data: Body) -> tuple[tuple[SectionRef, ...], int]:
     except (ValueError, TypeError) as error:
         raise MalformedError(f"steering snapshot: the table of sections cannot be read: {error}") from None
     return refs, start + length
+
+
+def _part_sections(routes: RouteTable, memory: PackMemory) -> Iterator[Section]:
+    last, memory.parts = memory.parts, {}
+    for name, part in routes.parts.items():
+        known = last.get(name)
+        if known is None or known[0] is not part:
+            columns = {column: values.tobytes() for column, values in part.columns().items()}
+            known = (part, _section(_PART + name, pack_columns(columns)))
+        memory.parts[name] = known
+        yield known[1]
 
 
 def _titles_section(titles: Sequence[Title], memory: PackMemory) -> Section:
@@ -446,8 +483,3 @@ def _read_hearings(body: Body) -> tuple[Hearing, ...]:
     read = decode(_Hearings, inflated(body), max_bytes=MAX_BODY_BYTES)
     pairs = zip(read.rows, read.digests, strict=True)
     return tuple(Hearing(appliances=names, routes=RouteColumns(digest=digest)) for names, digest in pairs)
-
-
-def _pack_routes(snapshot: SteeringSnapshot) -> bytes:
-    table = snapshot.routes if snapshot.routes is not None else compile_routes(snapshot.sites, snapshot.hearings)
-    return pack_columns({name: column.tobytes() for name, column in table.columns().items()})

@@ -21,11 +21,12 @@ from headrace.control.model import FleetRow, StoredSnapshot
 from headrace.fleet.model import Health, Site
 from headrace.routes.model import Hearing
 from headrace.steering.compile import compile_routes
+from headrace.steering.flatten import RouteMemory
 from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
 from headrace.steering.routes import RouteTable
 from headrace.wire.snapshot import PackMemory, is_small, pack_sections, write_table
 
-_FORMAT = 3
+_FORMAT = 4
 """Part of the entity tag: a release that compiles the same state otherwise counts this up."""
 
 
@@ -87,6 +88,7 @@ class RouteCompiler:
         self._most_inline = most_inline
         self._prefixes: tuple[tuple[str, ...], ...] = ()
         self._hearings: tuple[Hearing, ...] = ()
+        self._memory = RouteMemory()
         self._work: threading.Thread | None = None
         self._done: tuple[RouteTable, tuple[Hearing, ...]] | None = None
 
@@ -99,10 +101,14 @@ class RouteCompiler:
             self._hearings = hearings
         elif is_same_sites and sum(map(_size, hearings)) > self._most_inline:
             if self._work is None:
-                self._work = threading.Thread(target=self._compile, args=(sites, hearings), daemon=True)
+                args = (sites, hearings, self._memory)
+                self._work = threading.Thread(target=self._compile, args=args, daemon=True)
                 self._work.start()
         else:
-            self.table, self._prefixes, self._hearings = compile_routes(sites, hearings), prefixes, hearings
+            if self._work is not None:  # It is for other sites; two must not share the memory.
+                self._memory = RouteMemory()
+            self.table = compile_routes(sites, hearings, self._memory)
+            self._prefixes, self._hearings = prefixes, hearings
         return self._hearings
 
     def has(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> bool:
@@ -118,8 +124,8 @@ class RouteCompiler:
             self.table, self._hearings = self._done
         self._done = None
 
-    def _compile(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> None:
-        self._done = (compile_routes(sites, hearings), hearings)
+    def _compile(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...], memory: RouteMemory) -> None:
+        self._done = (compile_routes(sites, hearings, memory), hearings)
 
 
 def _digests(hearings: tuple[Hearing, ...]) -> tuple[str, ...]:

@@ -92,4 +92,4 @@ async def test_sessions_are_counted_by_tier_and_logged(tmp_path: Path) -> None:
     text = (await node.ask("/metrics", client="127.0.0.1:9")).body.decode()
     assert 'headrace_steering_sessions_total{tier="embedded"} 2.0' in text
     assert 'headrace_steering_appliances{reason="able"} 3.0' in text
-    assert "headrace_steering_snapshot_client_classes 3.0" in text
+    assert "headrace_steering_snapshot_client_classes 4.0" in text

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.routes.model import RouteColumns, parse_prefix
-from headrace.steering.flatten import build_routes
-from headrace.steering.routes import Covering, RouteTable, static_routes
+from headrace.steering.flatten import RouteMemory, build_routes
+from headrace.steering.routes import PART_OF, Covering, RoutePart, RouteTable, static_routes
 
 Entry = tuple[int, str]
 Route = tuple[int, str, int, int]
@@ -102,7 +102,9 @@ def test_bad_prefixes_are_named_and_left_out() -> None:
 def test_equal_coverages_share_a_node_and_equal_orders_a_class() -> None:
     table = static_table([(0, "10.0.0.0/24"), (0, "10.0.2.0/24"), (0, "10.4.0.0/16"), (0, "10.4.1.0/24")])
     one, two, other, inner = (bytes(parts) for parts in ([10, 0, 0, 1], [10, 0, 2, 1], [10, 4, 0, 1], [10, 4, 1, 1]))
-    assert table.node_no(one) == table.node_no(two) != table.node_no(other) != 0
+    part = table.parts["4"]
+    assert part.nodes.tolist().count(1) == 2, "of one and two"
+    assert table.coverage(one) == table.coverage(two) != table.coverage(other) != ()
     assert table.class_no(one) == table.class_no(other) == table.class_no(inner) != 0
     assert table.classes == 2
 
@@ -116,16 +118,24 @@ def test_path_length_then_med_then_nothing() -> None:
 
 def test_what_was_written_is_read() -> None:
     table = static_table([(0, "10.0.0.0/8"), (1, "10.1.0.0/16"), (1, "2001:db8::1/128"), (0, "2001:db8::/32")])
-    written = {name: column.tobytes() for name, column in table.columns().items()}
-    read = RouteTable.from_columns(written)
-    assert read.columns() == table.columns()
-    inside = ipaddress.ip_address("2001:db8::1").packed
+    parts = {}
+    for place, part in table.parts.items():
+        written = {name: column.tobytes() for name, column in part.columns().items()}
+        parts[place] = RoutePart.from_columns(written)
+        assert parts[place].columns() == part.columns()
+        for name, column in written.items():
+            with pytest.raises(ValueError, match=r"column|bytes length"):
+                RoutePart.from_columns({**written, name: b"\xff" * (len(column) + 1)})
+    read, inside = RouteTable(parts, table.sources), ipaddress.ip_address("2001:db8::1").packed
     assert read.coverage(inside) == table.coverage(inside) == ((128, 0, 0, 1), (32, 0, 0, 0))
-    for name, column in written.items():
-        with pytest.raises(ValueError, match=r"column|bytes length"):
-            RouteTable.from_columns({**written, name: b"\xff" * (len(column) + 1)})
     with pytest.raises(ValueError, match="no column"):
-        RouteTable.from_columns({})
+        RoutePart.from_columns({})
+    four, six = parts["4"], parts["6"]
+    for bad, why in (({"4": six}, "family"), ({"5": four}, "no part"), ({"4.128": four}, "no part")):
+        with pytest.raises(ValueError, match=why):
+            RouteTable(bad, table.sources)
+    with pytest.raises(ValueError, match="a source that there is not"):
+        RouteTable(parts, table.sources[:1])
 
 
 # A small corner of the space, so that prefixes nest and touch.
@@ -165,3 +175,80 @@ def test_ipv6_like_a_search_through_all(routes: list[Route], low: int) -> None:
     ends = [str(ipaddress.ip_network(one[1])[-1]) for one in routes]
     inside = [one[1].partition("/")[0] for one in routes]
     check_against_search(routes, [f"2001:db8::{low:x}", *inside, *ends])
+
+
+# Changes: who hears what next, in a space that is cut into parts and is so from the first route on.
+CUT_PREFIXES = [
+    *("0.0.0.0/0", "8.0.0.0/5", "10.0.0.0/7", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "11.0.0.0/8", "12.0.0.0/6"),
+    *("::/0", "2000::/3", "2001::/16", "2001:db8::/32", "2001:db8::7/128", "2400::/12", "2405::/16", "2a00::/11"),
+    *("192.0.2.0/24", "255.255.255.255/32", "ffff::/16", "2a0e:1::/32"),
+]
+CUT_ADDRESSES = [
+    *("0.0.0.0", "8.1.1.1", "10.0.0.1", "10.1.2.3", "11.255.255.255", "12.0.0.0", "15.0.0.1", "192.0.2.1"),
+    *("255.255.255.255", "::1", "2001:db8::7", "2001:db8::8", "2001:1::", "2400::1", "2405::9", "240f:ffff::"),
+    *("2a0e:1::5", "2a1f::1", "2a20::", "3fff::", "ffff::1", "::ffff:10.1.2.3"),
+]
+HEARD = st.dictionaries(
+    st.sampled_from("abcde"),
+    st.dictionaries(
+        st.sampled_from(CUT_PREFIXES), st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=len(CUT_PREFIXES)
+    ),
+)
+
+
+def class_alike(tables: list[RouteTable]) -> None:
+    for address in CUT_ADDRESSES:
+        packed = ipaddress.ip_address(address).packed
+        first, *others = ([*table.coverage(packed)] for table in tables)
+        assert all(one == first for one in others)
+        first, *others = (table.groups(table.class_no(packed)) for table in tables)
+        assert all(one == first for one in others)
+
+
+@settings(deadline=None)
+@given(states=st.lists(HEARD, min_size=1, max_size=5))
+def test_changes_lead_to_what_all_at_once_leads_to(states: list[dict[str, dict[str, tuple[int, int]]]]) -> None:
+    memory = RouteMemory()
+    for state in states:
+        routes = [(no, text, *ranks) for no, own in enumerate(state.values()) for text, ranks in own.items()]
+        sources = [columns(routes, number) for number in range(len(state))]
+        table = build_routes(sources, memory, list(state), cut_from=1)
+        read = RouteTable(
+            {
+                name: RoutePart.from_columns({key: one.tobytes() for key, one in part.columns().items()})
+                for name, part in table.parts.items()
+            },
+            table.sources,
+        )
+        class_alike([build_routes(sources), table, read])
+        for address in CUT_ADDRESSES:
+            assert table.coverage(ipaddress.ip_address(address).packed) == covered_by(routes, address)
+
+
+def test_what_a_change_does_not_touch_stays_as_it_is() -> None:
+    memory = RouteMemory()
+    first = [(0, "10.0.0.0/8", 1, 0), (1, "10.0.0.0/8", 1, 0), (1, "192.0.2.0/24", 1, 0), (1, "2001:db8::/32", 1, 0)]
+    before = build_routes([columns(first, 0), columns(first, 1)], memory, ["a", "c"], cut_from=1)
+    assert set(before.parts) == {"4.5", "4.96", f"6.{PART_OF[6][0x2001]}"}
+    # Somebody comes in between, who hears one of the prefixes: the others keep their slots.
+    then = [*first, (2, "10.0.0.0/8", 3, 0)]
+    after = build_routes([columns(then, no) for no in (0, 2, 1)], memory, ["a", "b", "c"], cut_from=1)
+    assert [name for name, part in after.parts.items() if part is not before.parts[name]] == ["4.5"]
+    assert after.coverage(bytes([10, 0, 0, 1])) == ((8, 1, 0, 0), (8, 1, 0, 2), (8, 3, 0, 1))
+    assert after.groups(after.class_no(bytes([192, 0, 2, 1]))) == ((2,),)
+    # It goes again, which brings back what there was.
+    again = build_routes([columns(first, 0), columns(first, 1)], memory, ["a", "c"], cut_from=1)
+    assert all(part is before.parts[name] for name, part in again.parts.items())
+    # A default route is in every part that has others too.
+    default = [*first, (0, "0.0.0.0/0", 1, 0)]
+    wide = build_routes([columns(default, 0), columns(default, 1)], memory, ["a", "c"], cut_from=1)
+    assert wide.coverage(bytes([192, 0, 2, 1])) == ((24, 1, 0, 1), (0, 1, 0, 0))
+    assert wide.coverage(bytes([200, 0, 2, 1])) == ((0, 1, 0, 0),)
+
+
+def test_a_class_has_one_number_in_all_parts() -> None:
+    routes = [(0, text, 1, 0) for text in ("10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32")]
+    table = build_routes([columns(routes, 0)], cut_from=1)
+    addresses = ["10.0.0.1", "192.0.2.1", "2001:db8::1"]
+    assert {table.class_no(ipaddress.ip_address(one).packed) for one in addresses} == {1}
+    assert table.class_no(bytes([11, 0, 0, 1])) == table.class_no(bytes(16)) == 0
