@@ -169,7 +169,7 @@ def _snapshot_metrics(compiled: CompiledSnapshot | None, *, kept_bytes: int, now
         ("age_seconds", "Time since the snapshot in use was built.", max(0.0, now_s - compiled.built_at_s)),
         ("loads_age_seconds", "Time since loads in it were read.", max(0.0, now_s - compiled.loads_at_s)),
         ("prefix_ranges", "Ranges of addresses with one set of routes.", _ranges(compiled)),
-        ("client_classes", "Classes of clients that are ranked alike, by part of the routes.", compiled.network.routes.classes),
+        ("client_classes", "Classes of clients ranked alike, in each part.", compiled.network.routes.classes),
         ("appliances", "Appliances in the snapshot.", len(compiled.appliances)),
         ("titles", "Titles in the snapshot.", len(compiled.library.titles)),
         ("bad_prefixes", "Prefixes of sites that are no CIDR networks.", len(compiled.network.bad_prefixes)),
