@@ -127,6 +127,8 @@ class Answers:
         self._retry_after_s = config.limits.retry_after_s
         self._session_bps = config.load.session_bps
         self._shared: dict[tuple[int, Location | None], Place] = {}
+        self._distinct: dict[object, Place] = {}
+        """Classes of different parts of the address space may well be ranked alike."""
         self._unplaced: dict[int, Place] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
         self._public_url = settings.public_url.rstrip("/")
@@ -161,7 +163,8 @@ class Answers:
         place = self._shared.get((class_no, cell))
         if place is None:
             ways = approaches(self.compiled, class_no, cell, distance_step_km=self._limits.distance_step_km)
-            place = self._shared[(class_no, cell)] = Place(ways=ways, location=cell)
+            place = Place(ways=ways, location=cell)
+            place = self._shared[(class_no, cell)] = self._distinct.setdefault(_likeness(place), place)
             if cell is None:
                 self._unplaced[class_no] = place
         return place
@@ -186,6 +189,8 @@ class Answers:
             self._shared[key] = place
             if key[1] is None:
                 self._unplaced[key[0]] = place
+            self._distinct[_likeness(place)] = place
+        for place in self._distinct.values():
             self.young_bytes += sum(map(_size, list(place.answers.values())))
             self.old_bytes += sum(map(_size, list(place.older.values())))
         self._known = last._known
@@ -343,7 +348,7 @@ class Answers:
     def _keep(self, place: Place, key: object, answer: Answer, met: tuple[Met, ...]) -> Answer:
         """Remember a finished answer for all who meet the same appliances with the same outcomes."""
         if self.young_bytes >= self._settings.most_kept_bytes // 2:
-            for each in list(self._shared.values()):
+            for each in list(self._distinct.values()):
                 each.older, each.answers = each.answers, {}
             self.young_bytes, self.old_bytes = 0, self.young_bytes
         place.answers.setdefault(key, None)
@@ -376,6 +381,11 @@ class Answers:
 
     def _reason(self, pathways: Sequence[Pathway]) -> str:
         return "origin-only" if list(pathways) == [self._origin] else "pathways" if pathways else "no-pathway"
+
+
+def _likeness(place: Place) -> object:
+    """Equal for places that get the same answers."""
+    return place.location, place.ways.routed.steps, place.ways.last_resort.steps
 
 
 def _no_title(asked: Asked) -> Answer:

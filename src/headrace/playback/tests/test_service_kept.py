@@ -19,6 +19,12 @@ async def test_an_answer_is_made_once_for_a_place(node: Node) -> None:
     assert order_of(elsewhere.body) == ["c", "_origin"]
 
 
+async def test_clients_of_both_families_who_are_ranked_alike_share_their_answers(node: Node) -> None:
+    path = "/v1/titles/film/master.m3u8"
+    one = await node.ask(path, client="198.51.100.1:1")
+    assert (await node.ask(path, client="[2001:db8::1]:1")).body is one.body
+
+
 async def test_what_is_kept_is_bounded(tmp_path: Path) -> None:
     node = Node(tmp_path, "[answers]\nmost_kept_bytes = 8_000").install()
     bodies = []
