@@ -19,10 +19,11 @@ from headrace.control.routes import (
     take_message,
 )
 from headrace.control.testing import A_REASON, make_appliance, make_site
+from headrace.routes.columns import count_routes
 from headrace.routes.effective import ChunkPlace
 from headrace.routes.model import Heard, Prefix, RouteError, SessionState
 from headrace.routes.retention import NO_TABLE, TableRef
-from headrace.routes.testing_tables import make_routes, make_session, pack_table
+from headrace.routes.testing_tables import make_routes, make_session, pack_table, pack_table_times
 from headrace.wire.routes import RoutesRequest, SessionTable
 
 NOW_S = 1_800_000_000.0
@@ -59,11 +60,29 @@ def from_join(store: Store, name: ApplianceId) -> None:
 
 def upload(store: Store, routes: dict[Prefix, Heard], by: ApplianceId = A1, now_s: float = NOW_S) -> str:
     """As an agent does: the list, then what is missing of it."""
-    digest, places, chunks = pack_table(routes)
+    send(store, pack_table(routes), by, now_s)
+    return pack_table(routes)[0]
+
+
+def upload_times(store: Store, routes: dict[Prefix, Heard], by: ApplianceId = A1, now_s: float = NOW_S) -> str:
+    """The same of their times."""
+    send(store, pack_table_times(routes), by, now_s)
+    return pack_table_times(routes)[0]
+
+
+def send(
+    store: Store,
+    packed: tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]],
+    by: ApplianceId = A1,
+    now_s: float = NOW_S,
+) -> tuple[str, ...]:
+    """A list, then what is missing of it, which is given back."""
+    digest, places, chunks = packed
     missing = store.put_list(digest, places, by=by, now_s=now_s)
     assert missing is not None
-    store.put_chunks({one: (chunks[one], 1) for one in missing}, by=by, now_s=now_s)
-    return digest
+    counts = dict(zip(missing, count_routes(chunks[one] for one in missing), strict=True))
+    assert store.put_chunks({one: (chunks[one], counts[one]) for one in missing}, by=by, now_s=now_s) == len(missing)
+    return missing
 
 
 def tell(
@@ -74,12 +93,13 @@ def tell(
     sequence: int = 1,
     state: SessionState = SessionState.ESTABLISHED,
     now_s: float = NOW_S,
+    times: str = "",
 ) -> bool:
     before = store.speaker(by)
     assert before is not None
-    told = SessionTable(session=make_session(state=state), table_digest=digest)
+    told = SessionTable(session=make_session(state=state), table_digest=digest, times_digest=times)
     asked = RoutesRequest(appliance_id=by, boot_id="boot-1", sequence=sequence, sessions=(told,))
-    taken = take_message(before, asked, store.whole_lists([digest]), SETTINGS, now_s=now_s)
+    taken = take_message(before, asked, store.whole_lists([digest, times]), SETTINGS, now_s=now_s)
     return store.save_speaker(
         taken,
         expected_boot_id=before.boot_id,
@@ -116,6 +136,36 @@ def test_equal_chunks_are_stored_once_and_not_asked_for_again(both: SqlStore) ->
     other, more, fresh = pack_table({**ROUTES, **make_routes(["10.0.0.0/8"])})
     assert both.put_list(other, more, by=A2, now_s=NOW_S) == tuple(sorted(set(fresh) - set(chunks)))
     assert count(both, route_chunks) == len(chunks)
+
+
+def test_the_same_table_heard_at_other_times_is_sent_and_stored_once(both: SqlStore) -> None:
+    names = [f"10.{n}.0.0/16" for n in range(40)]
+    early, late = (make_routes(names, learned_s=at_s) for at_s in (NOW_S - 900, NOW_S - 5))
+    assert len(send(both, pack_table(early))) == len(pack_table(early)[2]) > 30
+    assert send(both, pack_table(late), A2) == ()
+    assert count(both, route_chunks) == len(pack_table(early)[2])
+    assert count(both, route_lists) == 1
+    times = [upload_times(both, early), upload_times(both, late, A2)]
+    assert times[0] != times[1]
+    for name, mine in zip((A1, A2), times, strict=True):
+        assert tell(both, pack_table(early)[0], by=name, times=mine)
+    tables = [one.sessions[0].told.table for one in both.speakers([A1, A2])]
+    assert [one.digest for one in tables] == [pack_table(early)[0]] * 2
+    assert [one.times for one in tables] == times
+    assert count(both, route_chunks) == len(pack_table(early)[2]) + 2
+
+
+def test_times_live_as_long_as_the_table_they_are_of(both: SqlStore) -> None:
+    other = {**ROUTES, **make_routes(["10.0.0.0/8"])}
+    first, second = upload_times(both, ROUTES), upload_times(both, other)
+    tell(both, upload(both, ROUTES), times=first)
+    tell(both, "", sequence=2, state=SessionState.DOWN, now_s=NOW_S + 10)
+    both.sweep_routes(unused_since_s=NOW_S + 9000, history_since_s=NOW_S + 9000)
+    assert both.whole_lists([first, second]) == {first: 3}, "of the table that is kept"
+    tell(both, upload(both, other), sequence=3, times=upload_times(both, other), now_s=NOW_S + 20)
+    tell(both, upload(both, other), sequence=4, times=second, now_s=NOW_S + 90)
+    both.sweep_routes(unused_since_s=NOW_S + 9000, history_since_s=NOW_S + 9000)
+    assert both.whole_lists([first, second]) == {second: 4}
 
 
 def test_chunks_of_no_table_of_the_sender_are_not_taken(both: SqlStore) -> None:

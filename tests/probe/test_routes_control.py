@@ -57,6 +57,21 @@ def test_from_an_agents_messages_to_the_snapshot(control: RunningControl) -> Non
     assert {one["subject"] for one in events} == {"appliance/a1", "appliance/a2", "appliance/b1"}
 
 
+def test_members_that_hear_the_same_send_it_once_and_each_its_own_times(control: RunningControl) -> None:
+    w1, w2 = (control.enrol(name, "s9") for name in ("w1", "w2"))
+    early, late = (make_routes(NAMES, 64496, 64777, learned_s=1_800_000_000.0 + at_s) for at_s in (0, 77))
+    w1.tell(early)
+    assert w2.sessions((make_session(), pack_table(late)[0])) == [], "the table is known of the other one"
+    w2.tell(late)
+
+    def learned(name: str) -> set[float]:
+        return {row["learned_s"] for row in control.get("prefixes", appliance=name)["rows"]}
+
+    control.until(lambda: (learned("w1"), learned("w2")) == ({1_800_000_000.0}, {1_800_000_077.0}))
+    changes = control.get("changes", since=0, appliance="w2")["rows"]
+    assert {(row["kind"], row["learned_s"]) for row in changes} == {("announced", 1_800_000_077.0)}
+
+
 def test_lost_repeated_and_late_messages(control: RunningControl) -> None:
     one = control.enrol("m1", "s3")
     routes = make_routes(NAMES[:7])

@@ -21,7 +21,7 @@ from headrace.routes.hygiene import FilterReason, HygieneRules
 from headrace.routes.model import Heard, Prefix, SessionState, parse_prefix
 from headrace.routes.retention import Standing
 from headrace.routes.rpki import RpkiRules, VrpState
-from headrace.routes.testing_tables import heard, make_routes, make_session, pack_table
+from headrace.routes.testing_tables import heard, make_routes, make_session, pack_old_table, pack_table
 from headrace.wire.routes import RoutesRequest, SessionTable
 
 NAMES = [f"10.{n}.0.0/16" for n in range(30)]
@@ -44,13 +44,13 @@ class Fleet:
         rules = self.settings.rpki
         return Routing(self.store, self.settings, self.clock, VrpFile(self.vrps, rules))
 
-    def tell(self, name: str, routes: dict[Prefix, Heard], **session: Any) -> None:
-        """One message about one session, with all that goes before it."""
+    def tell(self, name: str, routes: dict[Prefix, Heard], *, is_old: bool = False, **session: Any) -> None:
+        """One message about one session, with all that goes before it; `is_old`: in chunks of an earlier release."""
         self._sequence += 1
         appliance, now_s = ApplianceId(name), self.clock.now_s()
         digest = ""
         if routes:
-            digest, places, chunks = pack_table(routes)
+            digest, places, chunks = pack_old_table(routes) if is_old else pack_table(routes)
             missing = self.store.put_list(digest, places, by=appliance, now_s=now_s) or ()
             counts = {one: (chunks[one], 1) for one in missing}
             self.store.put_chunks(counts, by=appliance, now_s=now_s)
@@ -132,6 +132,21 @@ def test_a_table_that_cannot_be_read_leaves_the_one_before_and_is_tried_again(fl
     fleet.store.put_chunks({new: (chunks[new], 1)}, by=ApplianceId("a1"), now_s=0)
     fleet.clock.advance(6)
     assert fleet.heard() == {"a1": 31}
+
+
+def test_tables_of_an_earlier_release_count_and_newer_ones_take_their_place_unnoticed(fleet: Fleet) -> None:
+    routes = make_routes(NAMES, 1, 2)
+    fleet.tell("a1", routes, is_old=True)
+    fleet.tell("a2", routes)
+    assert fleet.heard() == {"a1": 30, "a2": 30}
+    (before,) = fleet.routing.current_hearings()
+    fleet.clock.advance(100)
+    fleet.tell("a1", routes)
+    assert fleet.heard() == {"a1": 30, "a2": 30}
+    assert fleet.routing.current_hearings() == (before,)
+    assert (fleet.routing.counts.changes["changed"], fleet.routing.counts.failed_tables) == (0, 0)
+    one, other = (fleet.routing.view().appliances[ApplianceId(name)].sessions[0] for name in ("a1", "a2"))
+    assert one.counted.table is other.counted.table, "judged once"
 
 
 def test_a_dropped_session_keeps_its_routes_for_a_while(fleet: Fleet) -> None:

@@ -201,7 +201,7 @@ def _show_routes(asked: _Asked, found: PrefixesReport) -> None:
     table = Table("prefix", "site", "appliance", "session", "AS path", "MED", "since", "not counted", box=None)
     for row in found.rows:
         path = row.as_path or f"{row.path_length} hops, origin {row.origin_as or 'none'}"
-        since, reason = show_instant(row.learned_s), str(row.reason or "")
+        since, reason = _since_when(row.learned_s), str(row.reason or "")
         table.add_row(row.prefix, row.site_id, row.appliance_id, row.session_id, path, str(row.med), since, reason)
     _show(table, found, len(found.rows), "route")
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.counts.items()) if reason)
@@ -293,10 +293,14 @@ def _changes(
     table = Table("prefix", "site", "appliance", "session", "", "hops", "MED", "since", box=None)
     for row in found.rows:
         where = (row.prefix, row.site_id, row.appliance_id, row.session_id, str(row.kind))
-        table.add_row(*where, str(row.path_length), str(row.med), show_instant(row.learned_s))
+        table.add_row(*where, str(row.path_length), str(row.med), _since_when(row.learned_s))
     _show(table, found, len(found.rows), "change")
     if found.compared_s is not None and found.compared_s < found.since_s:
         err.print(f"compared with tables kept since {show_instant(found.compared_s)} and later", soft_wrap=True)
+
+
+def _since_when(learned_s: float | None) -> str:
+    return "" if learned_s is None else show_instant(learned_s)
 
 
 def _since(text: str) -> float:

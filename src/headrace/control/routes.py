@@ -23,7 +23,7 @@ from headrace.routes.model import RouteError, Session, SessionState
 from headrace.routes.reports import LeakRules, check_scopes
 from headrace.routes.retention import NO_TABLE, RetentionRules, TableRef, Told, hear
 from headrace.routes.rpki import RpkiRules
-from headrace.wire.routes import ChunkRef, RoutesRequest, TableRequest
+from headrace.wire.routes import ChunkRef, RoutesRequest, SessionTable, TableRequest
 
 MOST_SESSIONS = 64
 """Of one appliance."""
@@ -136,8 +136,8 @@ def check_request(request: RoutesRequest) -> None:
         raise UsageError("sessions: two have the same id")
     for one in request.sessions:
         _check_session(one.session)
-        if one.table_digest and not _DIGEST.fullmatch(one.table_digest):
-            raise UsageError("sessions: table_digest is no SHA-256 in hexadecimal")
+        if not all(_DIGEST.fullmatch(digest) for digest in _digests_of(one)):
+            raise UsageError("sessions: table_digest or times_digest is no SHA-256 in hexadecimal")
 
 
 def _check_session(session: Session) -> None:
@@ -198,8 +198,17 @@ def read_places(packed: bytes) -> tuple[ChunkPlace, ...]:
 
 
 def unknown_tables(request: RoutesRequest, whole: Mapping[str, int]) -> tuple[str, ...]:
-    """The tables that an appliance named and the store does not have whole."""
-    return tuple(sorted({one.table_digest for one in request.sessions if one.table_digest} - set(whole)))
+    """The tables and times that an appliance named and the store does not have whole."""
+    return tuple(sorted(set(named_lists(request)) - set(whole)))
+
+
+def named_lists(request: RoutesRequest) -> tuple[str, ...]:
+    """The tables and times that an appliance named."""
+    return tuple(digest for one in request.sessions for digest in _digests_of(one))
+
+
+def _digests_of(one: SessionTable) -> tuple[str, ...]:
+    return tuple(digest for digest in (one.table_digest, one.times_digest) if digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,14 +229,14 @@ def take_message(
     """The stored speaker after `request`.
 
     Args:
-        whole: digests of tables that are whole in the store, and how many routes they have.
+        whole: digests of tables and times that are whole in the store, and how many routes they have.
     """
     known = {one.session.session_id: one for one in before.sessions}
     sessions: list[StoredSession] = []
     for told in sorted(request.sessions, key=lambda one: one.session.session_id):
         session = replace(told.session, detail=told.session.detail[:_MOST_DETAIL])
         last = known.get(session.session_id)
-        table = _table(told.table_digest, whole, settings)
+        table = _table(told, whole, settings)
         heard = hear(None if last is None else last.told, session.state, table, settings.retention, now_s=now_s)
         sessions.append(StoredSession(session=session, told=heard))
     past = before.past_boots
@@ -250,11 +259,14 @@ def take_message(
     )
 
 
-def _table(digest: str, whole: Mapping[str, int], settings: RouteSettings) -> TableRef | None:
-    if not digest:
+def _table(told: SessionTable, whole: Mapping[str, int], settings: RouteSettings) -> TableRef | None:
+    if not told.table_digest:
         return NO_TABLE
-    routes = whole.get(digest)
-    return None if routes is None or routes > settings.most_routes else TableRef(digest=digest, routes=routes)
+    routes = whole.get(told.table_digest)
+    if routes is None or routes > settings.most_routes:
+        return None
+    times = told.times_digest if told.times_digest in whole else ""
+    return TableRef(digest=told.table_digest, routes=routes, times=times)
 
 
 def _new_tables(known: Mapping[str, StoredSession], after: StoredSpeaker) -> Iterable[tuple[str, str]]:

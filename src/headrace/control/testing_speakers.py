@@ -14,8 +14,9 @@ import httpx
 from headrace.base.clock import SystemClock
 from headrace.base.ids import ApplianceId
 from headrace.routes.chunks import join_chunks
+from headrace.routes.effective import ChunkPlace
 from headrace.routes.model import Heard, Prefix, Session
-from headrace.routes.testing_tables import make_session, pack_table
+from headrace.routes.testing_tables import make_session, pack_table, pack_table_times
 from headrace.wire.codec import encode
 from headrace.wire.routes import ChunkRef, RoutesRequest, SessionTable, TableRequest
 
@@ -51,11 +52,16 @@ class RouteSpeaker:
         assert answer.is_success or not is_ok, answer.text
         return answer
 
-    def sessions(self, *told: tuple[Session, str], boot_id: str = "b1", sequence: int | None = None) -> list[str]:
-        """Message 1; the tables that control does not know."""
+    def sessions(
+        self, *told: tuple[Session, str] | tuple[Session, str, str], boot_id: str = "b1", sequence: int | None = None
+    ) -> list[str]:
+        """Message 1, of each session the names of its table and times; those that control does not know."""
         if sequence is None:
             self.sequence = sequence = self.sequence + 1
-        tables = tuple(SessionTable(session=session, table_digest=digest) for session, digest in told)
+        tables = tuple(
+            SessionTable(session=one[0], table_digest=one[1], times_digest=one[2] if len(one) == 3 else "")
+            for one in told
+        )
         asked = RoutesRequest(appliance_id=self.name, boot_id=boot_id, sequence=sequence, sessions=tables)
         answer = self.post("", encode(asked)).json()
         assert answer["sequence"] == sequence
@@ -63,7 +69,9 @@ class RouteSpeaker:
 
     def table(self, routes: dict[Prefix, Heard], **fields: Any) -> list[str]:
         """Messages 2 and 3; what control missed."""
-        digest, places, chunks = pack_table(routes, **fields)
+        return self._send(*pack_table(routes, **fields))
+
+    def _send(self, digest: str, places: tuple[ChunkPlace, ...], chunks: dict[str, bytes]) -> list[str]:
         refs = tuple(ChunkRef(number=place.number, digest=place.digest) for place in places)
         asked = TableRequest(appliance_id=self.name, table_digest=digest, chunks=refs)
         missing = list(self.post("/table", encode(asked)).json()["unknown_chunks"])
@@ -71,12 +79,17 @@ class RouteSpeaker:
             self.post("/chunks", join_chunks(chunks[one] for one in missing))
         return missing
 
+    def times(self, routes: dict[Prefix, Heard]) -> list[str]:
+        """The same of their times."""
+        return self._send(*pack_table_times(routes))
+
     def tell(self, routes: dict[Prefix, Heard], **session: Any) -> None:
         """All of it, as an agent goes about it."""
-        digest = pack_table(routes)[0] if routes else ""
-        told = (make_session(prefixes=len(routes), **session), digest)
+        digest, times = (pack_table(routes)[0], pack_table_times(routes)[0]) if routes else ("", "")
+        told = (make_session(prefixes=len(routes), **session), digest, times)
         if self.sessions(told):
             self.table(routes)
+            self.times(routes)
             assert self.sessions(told) == []
 
 

@@ -1,14 +1,16 @@
 """The packed form of a part of a table, and its reader. What is read may come from a broken or hostile appliance.
 
 A table is cut into CHUNKS parts by a hash of the prefix. A chunk holds each set of attributes once, and rows in
-ascending order of prefix that point to them, so that equal routes are equal bytes. Layout, little-endian:
+ascending order of prefix that point to them, so that equal routes are equal bytes, whoever heard them and when (times
+are in `times.py`). Layout, little-endian:
 
-    "HRC1", then by zlib: family u8 (4 or 6), rows u32, attributes u32, bytes of the attributes u32,
-    rows x prefix (5 or 17 bytes), rows x place of the attributes u32, rows x learned second u32,
-    attributes x bytes u32, the attributes;
+    "HRC2", then by zlib: family u8 (4 or 6), rows u32, attributes u32, bytes of the attributes u32,
+    rows x prefix (5 or 17 bytes), rows x place of the attributes u32, attributes x bytes u32, the attributes;
 
     each: origin u8, MED u8 + u32, next hop u8 + bytes, AS path u16 x (size of an AS_SET u16, its numbers u32; a plain
     number has size 0), standard communities u16 x u32, large ones u16 x 3 u32.
+
+Releases before had "HRC1", with rows x learned second u32 behind the places; it is read, and no longer written.
 """
 
 import hashlib
@@ -21,14 +23,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from headrace.routes.model import AddressFamily, AsPath, Attributes, Heard, Prefix, RouteError, RouteOrigin
+from headrace.routes.model import AddressFamily, AsPath, Attributes, Prefix, RouteError, RouteOrigin
 
 CHUNKS = 1024
 """Parts of a table; those without routes are left out of its list."""
 MOST_CHUNK_BYTES = 4 << 20
 """Of one chunk, unpacked."""
 
-_MAGIC = b"HRC1"
+_MAGIC, _TIMED_MAGIC = b"HRC2", b"HRC1"
 _HEAD = struct.Struct("<BIII")
 _FRONT = struct.Struct("<BBIB")
 _U16, _U32 = struct.Struct("<H"), struct.Struct("<I")
@@ -46,7 +48,7 @@ class Chunk:
     places: "array[int]"
     """Where its attributes are in `attributes`."""
     learned_s: "array[int]"
-    """Whole seconds since 1970."""
+    """Whole seconds since 1970; empty but for chunks of the old form."""
     attributes: tuple[Attributes, ...]
     packed_attributes: tuple[bytes, ...]
     """The same as bytes (`pack_attributes`)."""
@@ -54,16 +56,11 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.places)
 
-    def routes(self) -> Iterator[tuple[Prefix, Heard]]:
+    def routes(self) -> Iterator[tuple[Prefix, Attributes]]:
         """Each route with what was heard; equal ones share their values."""
         width = prefix_bytes(self.family)
-        shared: dict[tuple[int, int], Heard] = {}
-        for row, (place, learned_s) in enumerate(zip(self.places, self.learned_s, strict=True)):
-            heard = shared.get((place, learned_s))
-            if heard is None:
-                heard = Heard(attributes=self.attributes[place], learned_s=float(learned_s))
-                shared[place, learned_s] = heard
-            yield self.prefixes[row * width : (row + 1) * width], heard
+        for row, place in enumerate(self.places):
+            yield self.prefixes[row * width : (row + 1) * width], self.attributes[place]
 
 
 def chunk_number(prefix: Prefix) -> int:
@@ -92,39 +89,36 @@ def table_digest(digests: Mapping[int, str]) -> str:
 # ---- writing
 
 
-def pack_chunk(family: AddressFamily, routes: Mapping[Prefix, Heard]) -> bytes:
-    """The routes of one chunk as bytes; `learned_s` is cut to whole seconds.
+def pack_chunk(family: AddressFamily, routes: Mapping[Prefix, Attributes]) -> bytes:
+    """The routes of one chunk as bytes.
 
     Raises:
         RouteError: attributes that no peer can send, or more than MOST_CHUNK_BYTES.
     """
-    packed = {heard.attributes: b"" for heard in routes.values()}
-    packed = {attributes: pack_attributes(attributes) for attributes in packed}
-    return pack_rows(
-        family, {prefix: (packed[heard.attributes], int(heard.learned_s)) for prefix, heard in routes.items()}
-    )
+    packed = {attributes: pack_attributes(attributes) for attributes in set(routes.values())}
+    return pack_rows(family, {prefix: packed[attributes] for prefix, attributes in routes.items()})
 
 
-def pack_rows(family: AddressFamily, rows: Mapping[Prefix, tuple[bytes, int]]) -> bytes:
-    """As `pack_chunk`, from attributes that `pack_attributes` has packed, and whole seconds.
+def pack_rows(family: AddressFamily, rows: Mapping[Prefix, bytes]) -> bytes:
+    """As `pack_chunk`, from attributes that `pack_attributes` has packed.
 
     Raises:
         RouteError: more than MOST_CHUNK_BYTES.
     """
     order = sorted(rows)
     said: dict[bytes, int] = {}
-    places = array("I", [said.setdefault(rows[prefix][0], len(said)) for prefix in order])
-    times = array("I", [rows[prefix][1] for prefix in order])
+    places = array("I", [said.setdefault(rows[prefix], len(said)) for prefix in order])
     sizes = array("I", map(len, said))
     code = 4 if family is AddressFamily.IPV4 else 6
     head = _HEAD.pack(code, len(order), len(said), sum(sizes))
-    payload = b"".join((head, *order, _as_little(places), _as_little(times), _as_little(sizes), *said))
+    payload = b"".join((head, *order, as_little(places), as_little(sizes), *said))
     if len(payload) > MOST_CHUNK_BYTES:
         raise RouteError(f"a chunk of {len(order)} routes has {len(payload)} bytes, over {MOST_CHUNK_BYTES}")
     return _MAGIC + zlib.compress(payload, 1)
 
 
-def _as_little(values: "array[int]") -> bytes:
+def as_little(values: "array[int]") -> bytes:
+    """Numbers of 4 bytes each, little-endian."""
     if sys.byteorder == "big":
         values = values[:]
         values.byteswap()
@@ -179,6 +173,7 @@ class ChunkParts:
     prefixes: bytes
     places: bytes
     learned_s: bytes
+    """Nothing but in chunks of the old form."""
     sizes: bytes
     """Bytes of each set of attributes."""
     attributes: bytes
@@ -190,7 +185,8 @@ def take_apart(packed: bytes) -> ChunkParts:
     Raises:
         RouteError: not a chunk, of another version, too large, or cut off.
     """
-    payload = _inflated(packed)
+    is_timed = packed[:4] == _TIMED_MAGIC
+    payload = inflate(packed, _TIMED_MAGIC if is_timed else _MAGIC)
     try:
         code, rows, count, attribute_bytes = _HEAD.unpack_from(payload)
     except struct.error:
@@ -199,7 +195,7 @@ def take_apart(packed: bytes) -> ChunkParts:
     if family is None:
         raise RouteError(f"a chunk of the unknown family {code}")
     start = _HEAD.size + rows * prefix_bytes(family)
-    behind = start + 8 * rows
+    behind = start + (8 if is_timed else 4) * rows
     if not rows or not 0 < count <= rows or len(payload) != behind + 4 * count + attribute_bytes:
         raise RouteError("a chunk whose sizes do not fit its bytes")
     return ChunkParts(
@@ -225,12 +221,12 @@ def unpack_chunk(packed: bytes, known: dict[bytes, Attributes] | None = None) ->
         RouteError: not a chunk, of another version, too large, cut off, or with contents that a chunk cannot have.
     """
     parts = take_apart(packed)
-    raw = _cut(parts.attributes, _from_little(parts.sizes))
+    raw = _cut(parts.attributes, from_little(parts.sizes))
     chunk = Chunk(
         family=parts.family,
         prefixes=parts.prefixes,
-        places=_from_little(parts.places),
-        learned_s=_from_little(parts.learned_s),
+        places=from_little(parts.places),
+        learned_s=from_little(parts.learned_s),
         attributes=_read_all_attributes(raw, {} if known is None else known),
         packed_attributes=raw,
     )
@@ -269,9 +265,14 @@ def number_of_chunk(chunk: Chunk) -> int:
     return numbers.pop()
 
 
-def _inflated(packed: bytes) -> bytes:
-    if packed[:4] != _MAGIC:
-        raise RouteError(f"no chunk that this version reads: it begins with {bytes(packed[:4])!r}, not {_MAGIC!r}")
+def inflate(packed: bytes, magic: bytes) -> bytes:
+    """What lies behind the first bytes of something packed.
+
+    Raises:
+        RouteError: it begins otherwise, is broken, cut off, or over MOST_CHUNK_BYTES.
+    """
+    if packed[:4] != magic:
+        raise RouteError(f"no chunk that this version reads: it begins with {bytes(packed[:4])!r}, not {magic!r}")
     inflater = zlib.decompressobj()
     try:
         payload = inflater.decompress(packed[4:], MOST_CHUNK_BYTES + 1)
@@ -284,7 +285,8 @@ def _inflated(packed: bytes) -> bytes:
     return payload
 
 
-def _from_little(data: bytes) -> "array[int]":
+def from_little(data: bytes) -> "array[int]":
+    """The reverse of `as_little`."""
     values = array("I", data)
     if sys.byteorder == "big":
         values.byteswap()

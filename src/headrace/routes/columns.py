@@ -5,9 +5,10 @@ what an appliance sent can be used as it is. Decides nothing.
 """
 
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from headrace.routes.chunks import ChunkParts, prefix_bytes, take_apart, unpack_attributes
 from headrace.routes.model import AddressFamily, Attributes, Prefix, RouteError
+from headrace.routes.times import count_times, is_times
 
 U64 = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
@@ -54,7 +56,8 @@ class Columns:
     """AS number; 0 for none (RFC 6811: an AS_SET)."""
     is_loop: Bools
     """The path holds an AS number of ours."""
-    learned_s: NDArray[np.uint32]
+    marks: NDArray[np.uint32]
+    """Of all that was said of the route; another one: something of it is another."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -70,7 +73,7 @@ class Columns:
             meds=self.meds[rows],
             origins=self.origins[rows],
             is_loop=self.is_loop[rows],
-            learned_s=self.learned_s[rows],
+            marks=self.marks[rows],
         )
 
     def prefixes(self) -> bytes:
@@ -96,7 +99,7 @@ def empty_columns(family: AddressFamily) -> Columns:
         meds=np.empty(0, dtype=np.uint32),
         origins=np.empty(0, dtype=np.uint32),
         is_loop=np.empty(0, dtype=np.bool_),
-        learned_s=np.empty(0, dtype=np.uint32),
+        marks=np.empty(0, dtype=np.uint32),
     )
 
 
@@ -113,7 +116,7 @@ def join_columns(family: AddressFamily, parts: Sequence[Columns]) -> Columns:
         meds=np.concatenate([part.meds for part in parts]),
         origins=np.concatenate([part.origins for part in parts]),
         is_loop=np.concatenate([part.is_loop for part in parts]),
-        learned_s=np.concatenate([part.learned_s for part in parts]),
+        marks=np.concatenate([part.marks for part in parts]),
     )
 
 
@@ -201,8 +204,10 @@ def _columns_of(family: AddressFamily, parts: Sequence[ChunkParts], listener: Li
     if [part for part, size in zip(parts, _sums(sizes, counts), strict=True) if len(part.attributes) != size]:
         raise RouteError("a chunk with more or fewer bytes than attributes")
     said = b"".join([part.attributes for part in parts])
-    path_lengths, meds, origins, loops = _scan(said, sizes.tolist(), listener)
-    learned_s = np.frombuffer(b"".join([part.learned_s for part in parts]), dtype="<u4")
+    each = sizes.tolist()
+    path_lengths, meds, origins, loops = _scan(said, each, listener)
+    ends = accumulate(each, initial=0)
+    marks = [zlib.crc32(said[start:end]) for start, end in pairwise(ends)]
     return Columns(
         family=family,
         high=high,
@@ -212,7 +217,7 @@ def _columns_of(family: AddressFamily, parts: Sequence[ChunkParts], listener: Li
         meds=np.array(meds, dtype=np.uint32)[places],
         origins=np.array(origins, dtype=np.uint32)[places],
         is_loop=np.array(loops, dtype=np.bool_)[places],
-        learned_s=learned_s.astype(np.uint32),
+        marks=np.array(marks, dtype=np.uint32)[places],
     )
 
 
@@ -223,11 +228,17 @@ def _sums(sizes: "NDArray[np.uint32]", counts: "NDArray[Any]") -> list[int]:
 
 
 def count_routes(packed: Iterable[bytes]) -> tuple[int, ...]:
-    """How many routes each chunk has; reads all of each, raises as `read_columns` does."""
-    parts = [take_apart(one) for one in packed]
+    """How many routes each chunk, or part of times, has; reads all of each, raises as `read_columns` does."""
+    parts, counts = list[ChunkParts](), list[int]()
+    for one in packed:
+        if is_times(one):
+            counts.append(count_times(one))
+        else:
+            parts.append(take_apart(one))
+            counts.append(parts[-1].rows)
     for family in AddressFamily:
         _columns_of(family, [part for part in parts if part.family is family], Listener(local_as=0))
-    return tuple(part.rows for part in parts)
+    return tuple(counts)
 
 
 def find_attributes(packed: bytes, prefixes: Iterable[Prefix]) -> dict[Prefix, Attributes]:

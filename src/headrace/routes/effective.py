@@ -139,7 +139,10 @@ class TableChanges:
     announced: Columns
     withdrawn: Columns
     changed: Columns
-    """As they are now; another path length, MED, origin, or learned anew."""
+    """As they are now; something of what was said of them is another."""
+    announced_rows: NDArray[np.intp]
+    changed_rows: NDArray[np.intp]
+    """Where they are in the table as it is now."""
 
     @property
     def count(self) -> int:
@@ -149,7 +152,8 @@ class TableChanges:
 def compare_tables(before: JudgedTable, after: JudgedTable) -> TableChanges:
     """What differs; looks only at chunks that are not in both."""
     both = {place.digest for place in before.places} & {place.digest for place in after.places}
-    old, new = _without(before, both), _without(after, both)
+    rows = _rows_without(after, both)
+    old, new = before.columns.take(_rows_without(before, both)), after.columns.take(rows)
     joined = join_columns(before.family, (old, new))
     order = order_of(before.family, joined.high, joined.low, joined.lengths)
     first, second = order[:-1], order[1:]
@@ -163,24 +167,23 @@ def compare_tables(before: JudgedTable, after: JudgedTable) -> TableChanges:
     if before.family is AddressFamily.IPV6:
         is_pair &= joined.low[first] == joined.low[second]
     was, now = first[is_pair], second[is_pair]
-    is_other = np.zeros(len(was), dtype=np.bool_)
-    for column in (joined.path_lengths, joined.meds, joined.origins, joined.learned_s):
-        is_other |= column[was] != column[now]
+    is_other = joined.marks[was] != joined.marks[now]
     alone = np.ones(len(joined), dtype=np.bool_)
     alone[was] = alone[now] = False
     single = order[alone[order]]
+    announced, changed = single[single >= len(old)], now[is_other]
     return TableChanges(
-        announced=joined.take(single[single >= len(old)]),
+        announced=joined.take(announced),
         withdrawn=joined.take(single[single < len(old)]),
-        changed=joined.take(now[is_other]),
+        changed=joined.take(changed),
+        announced_rows=rows[announced - len(old)],
+        changed_rows=rows[changed - len(old)],
     )
 
 
-def _without(table: JudgedTable, left_out: "set[str]") -> Columns:
+def _rows_without(table: JudgedTable, left_out: "set[str]") -> NDArray[np.intp]:
     is_wanted = np.array([place.digest not in left_out for place in table.places], dtype=np.bool_)
-    if not is_wanted.any():
-        return empty_columns(table.family)
-    return table.columns.take(np.repeat(is_wanted, np.diff(table.ends, prepend=0)))
+    return np.flatnonzero(np.repeat(is_wanted, np.diff(table.ends, prepend=0)))
 
 
 # ---- what counts

@@ -69,8 +69,8 @@ class PlacedRoutes:
     codes: Reasons
     """Of all rows of the table."""
 
-    def show(self, row: int) -> PrefixRow:
-        """The row that people see, without what only the chunk says."""
+    def show(self, row: int, learned_s: NDArray[np.uint32] | None = None) -> PrefixRow:
+        """The row that people see, without what only the chunk says; `learned_s` of all rows of the table."""
         columns, code = self.session.counted.table.columns, int(self.codes[row])
         return PrefixRow(
             prefix=show_prefix(columns.prefix(row)),
@@ -81,7 +81,7 @@ class PlacedRoutes:
             path_length=int(columns.path_lengths[row]),
             med=int(columns.meds[row]),
             origin_as=int(columns.origins[row]) or None,
-            learned_s=float(columns.learned_s[row]),
+            learned_s=_second(learned_s, row),
         )
 
 
@@ -143,9 +143,15 @@ def touching(columns: Columns, wanted: Prefix) -> NDArray[np.bool_]:
 
 
 def show_changes(
-    kind: ChangeKind, columns: Columns, *, site_id: str, appliance_id: str, session_id: str
+    kind: ChangeKind,
+    columns: Columns,
+    learned_s: NDArray[np.uint32] | None,
+    *,
+    site_id: str,
+    appliance_id: str,
+    session_id: str,
 ) -> Iterator[ChangeRow]:
-    """Rows of one kind of one session."""
+    """Rows of one kind of one session; `learned_s` of each of `columns`."""
     for row in range(len(columns)):
         yield ChangeRow(
             prefix=show_prefix(columns.prefix(row)),
@@ -156,5 +162,9 @@ def show_changes(
             path_length=int(columns.path_lengths[row]),
             med=int(columns.meds[row]),
             origin_as=int(columns.origins[row]) or None,
-            learned_s=float(columns.learned_s[row]),
+            learned_s=_second(learned_s, row),
         )
+
+
+def _second(learned_s: NDArray[np.uint32] | None, row: int) -> float | None:
+    return None if learned_s is None else float(learned_s[row])

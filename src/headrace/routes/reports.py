@@ -108,7 +108,8 @@ class PrefixRow:
     path_length: int
     med: int
     origin_as: int | None
-    learned_s: float
+    learned_s: float | None
+    """None while the times of the table are not there."""
     as_path: str = ""
     next_hop: str = ""
     communities: str = ""
@@ -206,7 +207,8 @@ class ChangeRow:
     """Now; before, for a withdrawn one."""
     med: int
     origin_as: int | None
-    learned_s: float
+    learned_s: float | None
+    """When it was announced or changed; None for a withdrawn one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class TableRef:
     digest: str = ""
     """'' for an empty one."""
     routes: int = 0
+    times: str = ""
+    """Name of its routes' times (`routes.times`), if they are all there; of equal tables each has its own."""
 
 
 NO_TABLE = TableRef()

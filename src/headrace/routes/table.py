@@ -14,14 +14,17 @@ from headrace.routes.chunks import (
     CHUNKS,
     chunk_digest,
     chunk_number,
+    number_of_chunk,
     pack_attributes,
     pack_rows,
     prefix_bytes,
     table_digest,
+    take_apart,
     unpack_attributes,
     unpack_chunk,
 )
 from headrace.routes.model import AddressFamily, Attributes, Heard, Prefix, RouteError
+from headrace.routes.times import count_parts, is_times, pack_times, read_times, time_column
 
 _LEAST_TO_FORGET = 10_000
 _Row = tuple[bytes, int]
@@ -29,15 +32,27 @@ _Row = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PackedTable:
-    """A table as it was at one moment."""
+class PackedParts:
+    """Packed parts and their names."""
 
     digest: str = ""
-    """`table_digest`; '' for an empty one."""
+    """`table_digest`; '' for none."""
     digests: dict[int, str] = field(default_factory=dict)
-    """Of its chunks, by number."""
+    """By number."""
     chunks: dict[str, bytes] = field(default_factory=dict)
-    """Its chunks, by digest."""
+    """By digest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedTable(PackedParts):
+    """A table as it was at one moment: its chunks, and when its routes were learned."""
+
+    times: PackedParts = field(default_factory=PackedParts)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the routes and of their times; other ones: the table is another."""
+        return self.digest, self.times.digest
 
 
 class Table:
@@ -50,6 +65,12 @@ class Table:
         self._changed: set[int] = set()
         self._packed: dict[int, bytes] = {}
         self._digests: dict[int, str] = {}
+        self._columns: dict[int, bytes] = {}
+        """Of times, by number of chunk, as they were when it was packed."""
+        self._old_times: set[int] = set()
+        """Numbers of chunks whose times are not packed."""
+        self._parts_of_times = 1
+        self._times: dict[int, bytes] = {}
         self._known: dict[bytes, bytes] = {}
         self._last: tuple[Attributes, bytes] | None = None
         self._forget_at = _LEAST_TO_FORGET
@@ -143,7 +164,7 @@ class Table:
     def pack(self) -> Iterator[int]:
         """Pack the chunks that have changed, one at each step, so that others can work between the steps.
 
-        Gives the number of each chunk; a chunk that changes behind the walk is packed by the next one.
+        Gives numbers of what was packed; a chunk that changes behind the walk is packed by the next one.
 
         Raises:
             RouteError: a chunk is too large; the others are packed by the next walk.
@@ -151,38 +172,66 @@ class Table:
         for number in sorted(self._changed):
             part = self._parts[number]
             if part:
-                self._packed[number] = packed = pack_rows(self.family, part)
+                self._packed[number] = packed = pack_rows(self.family, {prefix: part[prefix][0] for prefix in part})
                 self._digests[number] = chunk_digest(packed)
+                self._columns[number] = time_column(part[prefix][1] for prefix in sorted(part))
             else:
-                self._packed.pop(number, None)
-                self._digests.pop(number, None)
+                for packed_by in (self._packed, self._digests, self._columns):
+                    packed_by.pop(number, None)
             self._changed.discard(number)
+            self._old_times.add(number)
             yield number
+        yield from self._pack_times()
         self._forget_attributes()
+
+    def _pack_times(self) -> Iterator[int]:
+        parts = count_parts(sum(map(len, self._columns.values())) // 4)
+        if parts != self._parts_of_times:
+            self._parts_of_times = parts
+            self._times.clear()
+            self._old_times.update(self._columns)
+        for part in sorted({number % parts for number in self._old_times}):
+            columns = [self._columns[number] for number in range(part, CHUNKS, parts) if number in self._columns]
+            self._times.pop(part, None)
+            if columns:
+                self._times[part] = pack_times(parts, part, columns)
+            yield part
+        self._old_times.clear()
 
     def packed(self) -> PackedTable:
         """The table as far as it was packed; it stays as it is whatever comes later."""
         digests = dict(self._digests)
+        times = {part: chunk_digest(packed) for part, packed in self._times.items()}
         return PackedTable(
             digest=table_digest(digests),
             digests=digests,
             chunks={digests[number]: packed for number, packed in self._packed.items()},
+            times=PackedParts(
+                digest=table_digest(times),
+                digests=times,
+                chunks={times[part]: packed for part, packed in self._times.items()},
+            ),
         )
 
     def load(self, chunks: Iterable[bytes]) -> None:
-        """Take routes that were packed before; for a table that is empty.
+        """Take routes that were packed before, with the parts of their times; for a table that is empty.
 
         Raises:
-            RouteError: not chunks of this family.
+            RouteError: not chunks of this family, or without times.
         """
-        known: dict[bytes, Attributes] = {}
+        times, routes = list[bytes](), list[bytes]()
         for packed in chunks:
+            (times if is_times(packed) else routes).append(packed)
+        known: dict[bytes, Attributes] = {}
+        learned = read_times(_untimed_rows(routes), times)
+        for packed in routes:
             chunk = unpack_chunk(packed, known)
             if chunk.family is not self.family:
                 raise RouteError(f"a chunk of {chunk.family} in a table of {self.family}")
             said = [self._known.setdefault(each, each) for each in chunk.packed_attributes]
             width = prefix_bytes(self.family)
-            for row, (place, second) in enumerate(zip(chunk.places, chunk.learned_s, strict=True)):
+            seconds = chunk.learned_s or learned[number_of_chunk(chunk)]
+            for row, (place, second) in enumerate(zip(chunk.places, seconds, strict=True)):
                 self._take((chunk.prefixes[row * width : (row + 1) * width],), self._row(said[place], second))
 
     def _said(self, attributes: Attributes) -> bytes:
@@ -208,3 +257,9 @@ class Table:
         self._of_second.clear()
         self._last = None
         self._forget_at = max(_LEAST_TO_FORGET, 2 * len(self._known))
+
+
+def _untimed_rows(chunks: Iterable[bytes]) -> dict[int, int]:
+    """Routes of each chunk that does not say itself when they were learned, by its number."""
+    parts = (part for part in map(take_apart, chunks) if not part.learned_s)
+    return {chunk_number(part.prefixes[: prefix_bytes(part.family)]): part.rows for part in parts}

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from headrace.routes.model import AddressFamily, Attributes, Heard, Prefix, RouteOrigin
+from headrace.routes.model import AddressFamily, Attributes, Prefix, RouteOrigin
 
 _AS = st.integers(0, 0xFFFF_FFFF)
 _U16 = st.integers(0, 0xFFFF)
@@ -32,8 +32,3 @@ def attributes() -> st.SearchStrategy[Attributes]:
             lambda both: tuple(":".join(map(str, each)) for kind in both for each in sorted(kind))
         ),
     )
-
-
-def heards() -> st.SearchStrategy[Heard]:
-    """Routes as sessions hear them."""
-    return st.builds(Heard, attributes=attributes(), learned_s=st.integers(0, 0xFFFF_FFFF).map(float))

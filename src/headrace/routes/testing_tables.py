@@ -1,9 +1,11 @@
 """Builders for tests of routes: attributes, tables as chunks, judged tables."""
 
+import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headrace.routes.chunks import chunk_digest, chunk_number, pack_chunk, table_digest
+from headrace.routes.chunks import chunk_digest, chunk_number, pack_chunk, prefix_bytes, table_digest
 from headrace.routes.columns import Listener
 from headrace.routes.effective import ChunkPlace, Judge, JudgedTable, empty_table, judge_table
 from headrace.routes.hygiene import HygieneRules
@@ -17,6 +19,7 @@ from headrace.routes.model import (
     SessionState,
     parse_prefix,
 )
+from headrace.routes.times import count_parts, pack_times, time_column
 
 LISTENER = Listener(local_as=64500, own_as=frozenset({64500}))
 
@@ -41,10 +44,45 @@ def pack_table(
     routes: Mapping[Prefix, Heard], family: AddressFamily = AddressFamily.IPV4
 ) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
     """A table as an appliance sends it: its digest, its places, its chunks by digest."""
+    return _named(
+        {
+            number: pack_chunk(family, {prefix: one.attributes for prefix, one in part.items()})
+            for number, part in _parts(routes)
+        }
+    )
+
+
+def pack_old_table(routes: Mapping[Prefix, Heard]) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
+    """A table of IPv4 as earlier releases sent it."""
+    return _named({number: pack_old_chunk(AddressFamily.IPV4, part) for number, part in _parts(routes)})
+
+
+def _parts(routes: Mapping[Prefix, Heard]) -> list[tuple[int, dict[Prefix, Heard]]]:
     parts: dict[int, dict[Prefix, Heard]] = {}
     for prefix, one in routes.items():
         parts.setdefault(chunk_number(prefix), {})[prefix] = one
-    packed = {number: pack_chunk(family, part) for number, part in sorted(parts.items())}
+    return sorted(parts.items())
+
+
+def pack_old_chunk(family: AddressFamily, routes: Mapping[Prefix, Heard]) -> bytes:
+    """A chunk as earlier releases wrote it: with times in it."""
+    payload = zlib.decompress(pack_chunk(family, {prefix: one.attributes for prefix, one in routes.items()})[4:])
+    behind = struct.calcsize("<BIII") + len(routes) * (prefix_bytes(family) + 4)
+    seconds = time_column(int(routes[prefix].learned_s) for prefix in sorted(routes))
+    return b"HRC1" + zlib.compress(payload[:behind] + seconds + payload[behind:])
+
+
+def pack_table_times(routes: Mapping[Prefix, Heard]) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
+    """The times of a table, as `pack_table` gives its routes."""
+    parts = count_parts(len(routes))
+    columns: dict[int, list[bytes]] = {}
+    for number, part in _parts(routes):
+        column = time_column(int(part[prefix].learned_s) for prefix in sorted(part))
+        columns.setdefault(number % parts, []).append(column)
+    return _named({part: pack_times(parts, part, columns[part]) for part in sorted(columns)})
+
+
+def _named(packed: Mapping[int, bytes]) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
     digests = {number: chunk_digest(body) for number, body in packed.items()}
     places = tuple(ChunkPlace(number=number, digest=digest) for number, digest in digests.items())
     return table_digest(digests), places, {digests[number]: body for number, body in packed.items()}

@@ -18,6 +18,8 @@ class HeardSession:
     counting: Counting
     counted: CountedTable
     """The table that counts, or would if the session were not damped."""
+    times: str = ""
+    """Name of the times of its routes; '' while they are not there."""
     is_damped: bool = False
     """The session came and went too often: none of its routes counts."""
     penalty: float = 0.0

@@ -1,7 +1,8 @@
 """How heard routes go from an agent to the control plane: sessions, and the table of each as chunks named by digest.
 
 A table is cut into parts by a hash of the prefix (routes.chunks), so that a change touches one part; parts that are
-equal are sent and stored once. Each message is whole in itself and may be lost, repeated or late:
+equal are sent and stored once, whoever has them. When its routes were learned is a second list of parts (routes.times),
+named, told and asked for in the same way. Each message is whole in itself and may be lost, repeated or late:
 
 1. POST /v1/agent/routes: all sessions with the digest of their tables; the answer names those not known.
 2. POST /v1/agent/routes/table: the digests of one table's chunks, whole or against a table known there; the answer
@@ -26,6 +27,8 @@ class SessionTable:
     session: Session
     table_digest: str
     """`routes.chunks.table_digest` of its chunks; '' for an empty table."""
+    times_digest: str = ""
+    """The same of the times of its routes; '' where nobody knows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class RoutesAnswer:
 
     sequence: int
     unknown_tables: tuple[str, ...] = ()
-    """Digests of tables whose list of chunks, or some chunk, is missing."""
+    """Digests of tables and times whose list of chunks, or some chunk, is missing."""
     interval_s: float = 1.0
     """Not sooner again, even when something changed."""
 

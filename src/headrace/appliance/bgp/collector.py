@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import headrace
@@ -26,7 +26,7 @@ from headrace.base.logs import event, set_up_logging
 from headrace.base.tasks import Tasks
 from headrace.routes.chunks import join_chunks
 from headrace.routes.model import RouteError
-from headrace.routes.table import PackedTable
+from headrace.routes.table import PackedParts, PackedTable
 from headrace.wire.codec import decode, encode
 from headrace.wire.files import write_atomic
 from headrace.wire.routes import ChunkRef
@@ -173,7 +173,7 @@ class Collector:
                 continue
             packed = table.packed()
             shown = self._shown.setdefault(session_id, [])
-            if not shown or shown[-1].digest != packed.digest:
+            if not shown or shown[-1].names != packed.names:
                 shown.append(packed)
                 del shown[:-_TABLES_REMEMBERED]
             self._sessions.use_packed(session_id, packed)
@@ -248,16 +248,21 @@ class Collector:
         )
 
     def _refs(self, digest: str) -> tuple[ChunkRef, ...]:
-        """The chunks of a table; none when it is no longer known."""
+        """The chunks of a table or of times; none when they are no longer known."""
+        for parts in self._known_parts():
+            if parts.digest == digest:
+                return tuple(ChunkRef(number=each, digest=parts.digests[each]) for each in sorted(parts.digests))
+        return ()
+
+    def _known_parts(self) -> Iterator[PackedParts]:
         for shown in self._shown.values():
             for packed in shown:
-                if packed.digest == digest:
-                    return tuple(ChunkRef(number=each, digest=packed.digests[each]) for each in sorted(packed.digests))
-        return ()
+                yield packed
+                yield packed.times
 
     def _chunks(self, digests: tuple[str, ...]) -> bytes:
         """Those that are still known."""
-        tables = [packed.chunks for shown in self._shown.values() for packed in shown]
+        tables = [parts.chunks for parts in self._known_parts()]
         found = (next((chunks[digest] for chunks in tables if digest in chunks), None) for digest in digests)
         return join_chunks(chunk for chunk in found if chunk is not None)
 

@@ -1,6 +1,6 @@
 """The tables as they were, on disk, for the next speaker: so that it need not begin with an empty one.
 
-One file for each session, written as a whole: a line of JSON, then the chunks as the control plane gets them.
+One file for each session, written as a whole: a line of JSON, then chunks and times as the control plane gets them.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class KeptTables:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._written: dict[str, str] = {}
+        self._written: dict[str, tuple[str, str]] = {}
 
     def write(self, tables: dict[str, PackedTable], *, now_s: float) -> int:
         """Keep what has changed since the last call, and give its bytes; sessions that are not named are forgotten.
@@ -45,12 +45,16 @@ class KeptTables:
         """
         written_bytes = 0
         for session_id, packed in tables.items():
-            if self._written.get(session_id) == packed.digest:
+            if self._written.get(session_id) == packed.names:
                 continue
             head = KeptTable(session_id=session_id, saved_s=now_s, table_digest=packed.digest)
-            chunks = join_chunks(packed.chunks[packed.digests[number]] for number in sorted(packed.digests))
+            chunks = join_chunks(
+                parts.chunks[parts.digests[number]]
+                for parts in (packed, packed.times)
+                for number in sorted(parts.digests)
+            )
             write_atomic(self._path(session_id), encode(head) + b"\n" + chunks, mode=0o600)
-            self._written[session_id] = packed.digest
+            self._written[session_id] = packed.names
             written_bytes += len(chunks)
         for path in self._folder.glob("*.table"):
             if path not in {self._path(session_id) for session_id in tables}:

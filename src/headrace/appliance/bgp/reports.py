@@ -7,7 +7,7 @@ control plane that does not know routes is told of once and asked again later.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -40,6 +40,9 @@ _CHUNKS_BYTES = 2 << 20
 """Of one message; well below MOST_BODY_BYTES, so that one does not take long."""
 _MOST_ROUNDS = 4
 """Of sending what is missing in one turn."""
+
+_Whose = tuple[str, str]
+"""A session, and which of its lists: routes or times."""
 
 
 class Heard(Protocol):
@@ -87,10 +90,10 @@ class RouteReports:
         self._sent_bytes = 0
         self._sent_chunks = 0
         self._is_unknown = False
-        self._known: dict[str, tuple[str, dict[int, ChunkRef]]] = {}
-        """By session: a table that the control plane has, and its chunks."""
+        self._known: dict[_Whose, tuple[str, dict[int, ChunkRef]]] = {}
+        """A list that the control plane has whole, and its chunks."""
         self._sent: dict[str, dict[int, ChunkRef]] = {}
-        """Lists of tables that were sent and are not known to be whole there."""
+        """Lists that were sent and are not known to be whole there."""
 
     def report(self) -> RouteReport:
         """For /metrics."""
@@ -164,22 +167,21 @@ class RouteReports:
             if tables is None:
                 return True
             answer = await self._ask(tables)
-            missing = [table for table in tables if table.table_digest in answer.unknown_tables]
-            self._learn_known(tables, frozenset(answer.unknown_tables))
+            lists = _lists_of(tables)
+            self._learn_known(lists, frozenset(answer.unknown_tables))
+            missing = [(whose, digest) for whose, digest in lists if digest in answer.unknown_tables]
             if not missing:
                 return True
-            for table in missing:
-                await self._send_table(table.session.session_id, table.table_digest)
+            for whose, digest in missing:
+                await self._send_list(whose, digest)
         return False
 
-    def _learn_known(self, tables: tuple[SessionTable, ...], unknown: frozenset[str]) -> None:
-        for table in tables:
-            digest = table.table_digest
+    def _learn_known(self, lists: list[tuple[_Whose, str]], unknown: frozenset[str]) -> None:
+        for whose, digest in lists:
             if digest not in unknown and digest in self._sent:
-                self._known[table.session.session_id] = (digest, self._sent[digest])
+                self._known[whose] = (digest, self._sent[digest])
         self._sent.clear()
-        names = {table.session.session_id for table in tables}
-        self._known = {name: known for name, known in self._known.items() if name in names}
+        self._known = {whose: self._known[whose] for whose, _ in lists if whose in self._known}
 
     async def _ask(self, tables: tuple[SessionTable, ...]) -> RoutesAnswer:
         self._sequence += 1
@@ -192,26 +194,26 @@ class RouteReports:
         self._interval_s = min(_MOST_INTERVAL_S, max(_LEAST_INTERVAL_S, answer.interval_s))
         return answer
 
-    async def _send_table(self, session_id: str, digest: str) -> None:
+    async def _send_list(self, whose: _Whose, digest: str) -> None:
         refs = await self._heard.chunks_of(digest)
         if not refs:
             # Newer ones have taken its place; the next round names those.
             return
-        answer = await self._name_chunks(session_id, digest, refs)
+        answer = await self._name_chunks(whose, digest, refs)
         self._sent[digest] = {ref.number: ref for ref in refs}
         ours = {ref.digest for ref in refs}
         wanted = [each for each in answer.unknown_chunks if each in ours]
-        event(_log, "route_table_sent", table=digest[:16], chunks=len(refs), missing=len(wanted))
+        event(_log, "route_table_sent", what=whose[1], table=digest[:16], chunks=len(refs), missing=len(wanted))
         for start in range(0, len(wanted), 64):
             for body in _bodies(await self._heard.packed_chunks(tuple(wanted[start : start + 64]))):
                 await self._link.route_chunks(body)
                 self._sent_bytes += len(body)
         self._sent_chunks += len(wanted)
 
-    async def _name_chunks(self, session_id: str, digest: str, refs: tuple[ChunkRef, ...]) -> TableAnswer:
-        """Against the last table that the control plane has, if it still has it; else all of them."""
+    async def _name_chunks(self, whose: _Whose, digest: str, refs: tuple[ChunkRef, ...]) -> TableAnswer:
+        """Against the last list that the control plane has, if it still has it; else all of them."""
         whole = TableRequest(appliance_id=self._appliance_id, table_digest=digest, chunks=refs)
-        known = self._known.pop(session_id, None)
+        known = self._known.pop(whose, None)
         if known is not None:
             base_digest, base = known
             changed = tuple(ref for ref in refs if base.get(ref.number) != ref)
@@ -227,6 +229,16 @@ class RouteReports:
     async def _say_table(self, request: TableRequest) -> TableAnswer:
         self._sent_bytes += len(encode(request))
         return await self._link.route_table(request)
+
+
+def _lists_of(tables: Iterable[SessionTable]) -> list[tuple[_Whose, str]]:
+    """All lists of chunks, by whose they are."""
+    named = (
+        ((table.session.session_id, what), digest)
+        for table in tables
+        for what, digest in (("routes", table.table_digest), ("times", table.times_digest))
+    )
+    return [(whose, digest) for whose, digest in named if digest]
 
 
 def _bodies(chunks: Sequence[bytes]) -> list[bytes]:

@@ -159,7 +159,7 @@ class Sessions:
     def use_packed(self, session_id: str, packed: PackedTable) -> None:
         """The table under its new name."""
         for live in self._live.values():
-            if live.peer.session_id == session_id and live.packed.digest != packed.digest:
+            if live.peer.session_id == session_id and live.packed.names != packed.names:
                 live.packed = packed
                 self.version += 1
 
@@ -170,7 +170,10 @@ class Sessions:
     def report(self) -> tuple[SessionTable, ...]:
         """All sessions in the order of the settings."""
         return tuple(
-            SessionTable(session=self._session(live), table_digest=live.packed.digest) for live in self._live.values()
+            SessionTable(
+                session=self._session(live), table_digest=live.packed.digest, times_digest=live.packed.times.digest
+            )
+            for live in self._live.values()
         )
 
     def _session(self, live: _Live) -> Session:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from headrace.appliance.testing_peers import Asked, Told
 from headrace.routes.chunks import Chunk, number_of_chunk, split_chunks, table_digest, unpack_chunk
-from headrace.routes.model import Attributes, Heard, Prefix, Session, parse_prefix, show_prefix
+from headrace.routes.model import Attributes, Heard, Session, parse_prefix, show_prefix
+from headrace.routes.times import count_times, is_times, read_times
 from headrace.wire.codec import decode, encode
 from headrace.wire.operator import Problem
 from headrace.wire.routes import (
@@ -25,10 +26,12 @@ class FakeRouteControl:
         self.requests: list[RoutesRequest] = []
         self.tables: dict[str, TableRequest] = {}
         self.chunks: dict[str, Chunk] = {}
+        self.times: dict[str, bytes] = {}
         self._known: dict[bytes, Attributes] = {}
         self.list_bytes: list[int] = []
         """Sizes of the lists of chunks that came."""
         self.received_chunks = self.received_bytes = 0
+        """Chunks of routes; bytes of all."""
         self.fault = ""
         """'', 'unknown' (an old control plane), 'error', 'forgetful' (takes chunks and keeps none), or 'no-base'."""
 
@@ -53,25 +56,35 @@ class FakeRouteControl:
             self.tables[table.table_digest] = table
             if table_digest({ref.number: ref.digest for ref in table.chunks}) != table.table_digest:
                 return _problem(400)
-            missing = tuple(ref.digest for ref in table.chunks if ref.digest not in self.chunks)
+            missing = tuple(ref.digest for ref in table.chunks if ref.digest not in self.chunks.keys() | self.times)
             return Told(body=encode(TableAnswer(unknown_chunks=missing)))
         for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):
-            read = unpack_chunk(chunk, self._known)
-            number_of_chunk(read)
-            self.received_chunks += 1
             self.received_bytes += len(chunk)
-            if self.fault != "forgetful":
-                self.chunks[hashlib.sha256(chunk).hexdigest()] = read
+            self._take_chunk(chunk)
         return Told(status=204)
+
+    def _take_chunk(self, packed: bytes) -> None:
+        digest, is_kept = hashlib.sha256(packed).hexdigest(), self.fault != "forgetful"
+        if is_times(packed):
+            count_times(packed)
+            self.times |= {digest: packed} if is_kept else {}
+            return
+        read = unpack_chunk(packed, self._known)
+        number_of_chunk(read)
+        self.received_chunks += 1
+        self.chunks |= {digest: read} if is_kept else {}
 
     def _take_sessions(self, request: RoutesRequest) -> Told:
         self.requests.append(request)
-        unknown = {each.table_digest for each in request.sessions if each.table_digest} - self._whole()
+        named = {digest for each in request.sessions for digest in (each.table_digest, each.times_digest)}
+        unknown = named - {""} - self._whole()
         return Told(body=encode(RoutesAnswer(sequence=request.sequence, unknown_tables=tuple(unknown), interval_s=0.2)))
 
     def _whole(self) -> set[str]:
         return {
-            digest for digest, table in self.tables.items() if all(ref.digest in self.chunks for ref in table.chunks)
+            digest
+            for digest, table in self.tables.items()
+            if all(ref.digest in self.chunks or ref.digest in self.times for ref in table.chunks)
         }
 
     def table(self, peer: str) -> SessionTable | None:
@@ -86,18 +99,25 @@ class FakeRouteControl:
 
     def routes(self, peer: str) -> dict[str, Heard]:
         """Its routes, as far as their table is whole; by prefix as people write it."""
-        return {show_prefix(prefix): heard for prefix, heard in self._routes(peer).items()}
+        table, chunks = self.table(peer), self._chunks(peer)
+        if table is None or table.times_digest not in self._whole():
+            return {}
+        parts = [self.times[ref.digest] for ref in self.tables[table.times_digest].chunks]
+        times = read_times({number_of_chunk(chunk): len(chunk) for chunk in chunks}, parts)
+        return {
+            show_prefix(prefix): Heard(attributes=attributes, learned_s=float(second))
+            for chunk in chunks
+            for (prefix, attributes), second in zip(chunk.routes(), times[number_of_chunk(chunk)], strict=True)
+        }
 
     def has(self, peer: str, *prefixes: str) -> bool:
         """Whether it has these routes."""
-        return self._routes(peer).keys() >= set(map(parse_prefix, prefixes))
+        known = {prefix for chunk in self._chunks(peer) for prefix, _ in chunk.routes()}
+        return known >= set(map(parse_prefix, prefixes))
 
     def count(self, peer: str) -> int:
         """How many routes it has."""
         return sum(map(len, self._chunks(peer)))
-
-    def _routes(self, peer: str) -> dict[Prefix, Heard]:
-        return {prefix: heard for chunk in self._chunks(peer) for prefix, heard in chunk.routes()}
 
     def _chunks(self, peer: str) -> list[Chunk]:
         table = self.table(peer)

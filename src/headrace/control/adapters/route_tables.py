@@ -32,6 +32,8 @@ route_sessions = Table(
     Column("table_routes", Integer, nullable=False),
     Column("kept_digest", String(64), nullable=False),
     Column("kept_routes", Integer, nullable=False),
+    Column("table_times", String(64), nullable=False, server_default=""),
+    Column("kept_times", String(64), nullable=False, server_default=""),
 )
 
 route_lists = Table(

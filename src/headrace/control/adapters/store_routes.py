@@ -213,6 +213,8 @@ class SqlRoutes:
                 select(route_sessions.c.table_digest)
                 .union(
                     select(route_sessions.c.kept_digest),
+                    select(route_sessions.c.table_times),
+                    select(route_sessions.c.kept_times),
                     select(route_history.c.table_digest),
                     select(route_uploads.c.table_digest),
                 )
@@ -267,8 +269,8 @@ def _stored_session(row: RowMapping) -> StoredSession:
     told = Told(
         state=session.state,
         changed_s=row["changed_s"],
-        table=TableRef(digest=row["table_digest"], routes=row["table_routes"]),
-        kept=TableRef(digest=row["kept_digest"], routes=row["kept_routes"]),
+        table=TableRef(digest=row["table_digest"], routes=row["table_routes"], times=row["table_times"]),
+        kept=TableRef(digest=row["kept_digest"], routes=row["kept_routes"], times=row["kept_times"]),
     )
     return StoredSession(session=session, told=told)
 
@@ -288,6 +290,8 @@ def _write_sessions(connection: Connection, speaker: StoredSpeaker) -> None:
             "table_routes": one.told.table.routes,
             "kept_digest": one.told.kept.digest,
             "kept_routes": one.told.kept.routes,
+            "table_times": one.told.table.times,
+            "kept_times": one.told.kept.times,
         }
         put_row(connection, route_sessions, row)
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.parts import Parts, WithParts
 from headrace.control.api.problems import invalid
-from headrace.control.route_history import read_changes
+from headrace.control.route_history import read_changes, read_learned
 from headrace.routes.balance import find_imbalance, find_leaks, find_single
 from headrace.routes.chunks import chunk_number
 from headrace.routes.columns import find_attributes
@@ -200,7 +200,8 @@ def _routes(parts: Parts, page: _Page, view: RoutesView, found: Iterable[PlacedR
         start, end = max(0, page.offset - total), max(0, page.offset + page.limit - total)
         picked += [(one, row) for row in one.rows[start:end].tolist()]
         total += len(one.rows)
-    rows = [one.show(row) for one, row in picked]
+    learned = {one: read_learned(parts.store, one.session) for one in dict.fromkeys(one for one, _ in picked)}
+    rows = [one.show(row, learned[one]) for one, row in picked]
     if len(rows) <= MOST_DETAILED:
         rows = _with_details(parts, picked, rows)
     report = PrefixesReport(at_s=view.at_s, total=total, rows=tuple(rows), counts=dict(counts))

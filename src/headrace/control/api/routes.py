@@ -18,6 +18,7 @@ from headrace.control.routes import (
     check_request,
     check_table,
     lay_over,
+    named_lists,
     take_message,
     unknown_tables,
 )
@@ -34,14 +35,15 @@ _RACES = 5
 
 @router.post("/v1/agent/routes", response_model=RoutesAnswer, openapi_extra={"requestBody": body_of(RoutesRequest)})
 async def report_routes(request: Request, parts: WithParts, caller: WithCaller) -> Response:
-    """All sessions of an appliance's speaker, each with the digest of its table; the answer names unknown tables."""
+    """All sessions of an appliance's speaker, each with the digests of its table and of the times of its routes; the
+    answer names unknown ones."""
     answer = await run_in_threadpool(_report, parts, caller, await request.body())
     return Response(answer, media_type="application/json")
 
 
 @router.post("/v1/agent/routes/table", response_model=TableAnswer, openapi_extra={"requestBody": body_of(TableRequest)})
 async def report_table(request: Request, parts: WithParts, caller: WithCaller) -> Response:
-    """The chunks that a table is made of; the answer names those that are missing."""
+    """The chunks that a table, or its times, is made of; the answer names those that are missing."""
     answer = await run_in_threadpool(_report_table, parts, caller, await request.body())
     return Response(answer, media_type="application/json")
 
@@ -64,7 +66,7 @@ def _report(parts: Parts, caller: Caller, body: bytes) -> bytes:
     name = _checked_name(parts, caller, asked.appliance_id)
     check_request(asked)
     now_s = parts.clock.now_s()
-    whole = parts.store.whole_lists([one.table_digest for one in asked.sessions])
+    whole = parts.store.whole_lists(named_lists(asked))
     _take_report(parts, name, asked, whole, now_s)
     answer = RoutesAnswer(
         sequence=asked.sequence,

@@ -73,6 +73,7 @@ class _Known:
     changed_s: float
     table: JudgedTable
     digest: str = ""
+    times: str = ""
     flaps: Flaps = field(default_factory=Flaps)
 
 
@@ -264,11 +265,13 @@ class Routing:
         if table is not None:
             self._note_flaps(known, table, one, counting.standing, now_s)
             known.table, known.digest, known.changed_s = table, counting.table.digest, one.told.changed_s
+            known.times = counting.table.times
         flaps = known.flaps
         return HeardSession(
             session=session,
             counting=counting,
             counted=CountedTable(table=known.table, damped=flaps.suppressed),
+            times=known.times,
             is_damped=flaps.session.is_suppressed,
             penalty=flaps.session.points,
         )

@@ -64,6 +64,16 @@ def test_a_table_over_the_limit_is_not_taken() -> None:
     assert taken.speaker.sessions[0].told.table.digest == T1
 
 
+def test_a_table_has_its_times_once_they_are_whole_and_is_in_force_without() -> None:
+    asks = asked(replace(told(T1), times_digest=T2))
+    without = speaker(asks, whole={T1: 10})
+    assert without.sessions[0].told.table == TableRef(digest=T1, routes=10)
+    assert unknown_tables(asks, {T1: 10}) == (T2,)
+    later = take_message(without, replace(asks, sequence=2), {T1: 10, T2: 10}, RouteSettings(), now_s=NOW_S)
+    assert later.speaker.sessions[0].told.table == TableRef(digest=T1, routes=10, times=T2)
+    assert (later.has_changed, later.new_tables) == (True, ())
+
+
 def test_events_tell_of_news_and_not_of_each_attempt() -> None:
     states = [UP, DOWN, CONNECTING, DOWN, UP, SessionState.OVER_LIMIT]
     now, kinds = StoredSpeaker(appliance_id=A1), []
@@ -105,6 +115,7 @@ def test_past_boots_are_remembered() -> None:
         (asked(*(told(peer=f"10.0.0.{n}") for n in range(MOST_SESSIONS + 1))), "over the limit"),
         (asked(told(), told()), "the same id"),
         (asked(told("xyz")), "SHA-256"),
+        (asked(replace(told(T1), times_digest="xyz")), "SHA-256"),
         (asked(told(session_id="")), "1-100"),
         (asked(told(session_id="a\nb")), "1-100"),
         (asked(told(peer_address="router")), "no address"),

@@ -18,24 +18,22 @@ from headrace.routes.chunks import (
     unpack_chunk,
 )
 from headrace.routes.model import AddressFamily, Attributes, Heard, RouteError, RouteOrigin, parse_prefix
-from headrace.routes.testing import heards, prefixes
+from headrace.routes.testing import attributes, prefixes
+from headrace.routes.testing_tables import pack_old_chunk
 
 quick = settings(max_examples=25, deadline=None)
 V4, V6 = AddressFamily.IPV4, AddressFamily.IPV6
-ROUTE = Heard(
-    attributes=Attributes(
-        as_path=(64496, (64497, 64498), 64499),
-        origin=RouteOrigin.EGP,
-        next_hop="192.0.2.1",
-        med=0,
-        communities=("64496:1", "64496:20", "64496:1:2"),
-    ),
-    learned_s=1_800_000_000.0,
+ROUTE = Attributes(
+    as_path=(64496, (64497, 64498), 64499),
+    origin=RouteOrigin.EGP,
+    next_hop="192.0.2.1",
+    med=0,
+    communities=("64496:1", "64496:20", "64496:1:2"),
 )
 
 
 def tables(family):
-    return st.dictionaries(prefixes(family), heards(), min_size=1, max_size=12)
+    return st.dictionaries(prefixes(family), attributes(), min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("family", [V4, V6])
@@ -60,7 +58,7 @@ def test_equal_routes_are_equal_bytes_in_whatever_order_they_came(routes):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused_or_read(data):
-    for packed in (data, b"HRC1" + data, b"HRC1" + zlib.compress(data)):
+    for packed in (data, b"HRC1" + data, b"HRC1" + zlib.compress(data), b"HRC2" + zlib.compress(data)):
         with pytest.raises(RouteError):
             unpack_chunk(packed)
 
@@ -71,7 +69,7 @@ def test_a_chunk_with_one_byte_changed_is_refused_or_a_good_chunk(routes, data):
     payload = bytearray(zlib.decompress(pack_chunk(V6, routes)[4:]))
     payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     try:
-        chunk = unpack_chunk(b"HRC1" + zlib.compress(bytes(payload)))
+        chunk = unpack_chunk(b"HRC2" + zlib.compress(bytes(payload)))
     except RouteError:
         return
     assert unpack_chunk(pack_chunk(chunk.family, dict(chunk.routes()))).prefixes == chunk.prefixes
@@ -87,7 +85,7 @@ def test_a_chunk_that_blows_up_is_not_unpacked():
     [
         (lambda packed: packed[:-3], "cut off"),
         (lambda packed: packed + b"x", "behind"),
-        (lambda packed: b"HRC2" + packed[4:], "version"),
+        (lambda packed: b"HRC9" + packed[4:], "version"),
         (lambda packed: b"", "version"),
     ],
 )
@@ -105,14 +103,23 @@ def test_prefixes_out_of_order_or_with_bits_behind_their_length_are_refused():
     bits = good[:rows] + b"\xc0\x00\x02\x01\x18" + good[rows + 5 :]
     for payload, words in ((swapped, "ascending"), (bits, "no prefix")):
         with pytest.raises(RouteError, match=words):
-            unpack_chunk(b"HRC1" + zlib.compress(payload))
+            unpack_chunk(b"HRC2" + zlib.compress(payload))
+
+
+def test_a_chunk_of_the_old_form_is_read_with_its_times():
+    routes = {parse_prefix("192.0.2.0/24"): ROUTE, parse_prefix("198.51.100.0/24"): ROUTE}
+    packed = pack_old_chunk(V4, {prefix: Heard(attributes=ROUTE, learned_s=5 + at) for at, prefix in enumerate(routes)})
+    old = unpack_chunk(packed)
+    assert packed[:4] == b"HRC1"
+    assert (dict(old.routes()), list(old.learned_s)) == (routes, [5, 6])
+    assert list(unpack_chunk(pack_chunk(V4, routes)).learned_s) == []
 
 
 def test_attributes_that_no_peer_can_send_are_refused():
     for wrong in ({"next_hop": "nowhere"}, {"communities": ("64496:70000",)}, {"as_path": ((),)}, {"med": 1 << 32}):
-        attributes = Attributes(**{"as_path": (1,), "origin": RouteOrigin.IGP, "next_hop": "192.0.2.1", **wrong})
+        said = Attributes(**{"as_path": (1,), "origin": RouteOrigin.IGP, "next_hop": "192.0.2.1", **wrong})
         with pytest.raises(RouteError):
-            pack_chunk(V4, {parse_prefix("192.0.2.0/24"): Heard(attributes=attributes, learned_s=0)})
+            pack_chunk(V4, {parse_prefix("192.0.2.0/24"): said})
 
 
 def test_the_parts_of_a_table_are_even_and_stay_what_they_are():

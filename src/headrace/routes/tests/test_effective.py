@@ -90,10 +90,10 @@ def test_a_change_reads_only_what_changed_and_ends_the_same(old: dict[Prefix, He
     changes = compare_tables(before, after)
     assert changes.announced.prefixes() == b"".join(sorted(set(new) - set(old)))
     assert changes.withdrawn.prefixes() == b"".join(sorted(set(old) - set(new)))
-    other = [
-        p for p in sorted(set(old) & set(new)) if (key(old[p]), old[p].learned_s) != (key(new[p]), new[p].learned_s)
-    ]
+    other = [p for p in sorted(set(old) & set(new)) if old[p].attributes != new[p].attributes]
     assert changes.changed.prefixes() == b"".join(other)
+    for rows, columns in ((changes.announced_rows, changes.announced), (changes.changed_rows, changes.changed)):
+        assert after.columns.take(rows).prefixes() == columns.prefixes()
     assert changes.count == len(set(new) ^ set(old)) + len(other)
 
 

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.routes.chunks import pack_chunk, unpack_chunk
-from headrace.routes.model import AddressFamily, Attributes, RouteError, RouteOrigin, parse_prefix
+from headrace.routes.chunks import chunk_number, unpack_chunk
+from headrace.routes.model import AddressFamily, Attributes, Heard, RouteError, RouteOrigin, parse_prefix
 from headrace.routes.table import Table
 from headrace.routes.testing import attributes, prefixes
+from headrace.routes.testing_tables import pack_old_chunk
+from headrace.routes.times import read_times
 
 V4, V6 = AddressFamily.IPV4, AddressFamily.IPV6
 ONE = Attributes(as_path=(64500, 64501), origin=RouteOrigin.IGP, next_hop="192.0.2.1")
@@ -29,7 +31,13 @@ def pack(table):
 
 
 def read(packed):
-    return {prefix: heard for chunk in packed.chunks.values() for prefix, heard in unpack_chunk(chunk).routes()}
+    chunks = {number: unpack_chunk(packed.chunks[digest]) for number, digest in packed.digests.items()}
+    times = read_times({number: len(chunk) for number, chunk in chunks.items()}, packed.times.chunks.values())
+    return {
+        prefix: (said, second)
+        for number, chunk in chunks.items()
+        for (prefix, said), second in zip(chunk.routes(), times[number], strict=True)
+    }
 
 
 def test_a_route_keeps_its_time_until_it_changes():
@@ -58,9 +66,45 @@ def test_a_change_packs_one_chunk_and_leaves_what_was_given_out():
     after = pack(table)
     assert before.digest != after.digest
     assert sum(before.digests[number] != after.digests[number] for number in before.digests) == 1
-    assert read(before)[A].attributes == ONE
+    assert read(before)[A] == (ONE, 1)
     table.announce([A], ONE, now_s=1)
-    assert pack(table).digest == before.digest
+    assert pack(table).names == before.names
+
+
+def test_equal_tables_have_one_name_whenever_they_were_heard():
+    early, late = pack(filled((1, A, ONE), (2, B, TWO))), pack(filled((7, B, TWO), (9, A, ONE)))
+    assert early.digest == late.digest
+    assert early.chunks == late.chunks
+    assert early.times.digest != late.times.digest
+    assert (read(early)[A], read(late)[A]) == ((ONE, 1), (ONE, 9))
+
+
+def test_a_route_that_goes_and_comes_back_has_another_time_and_the_same_bytes():
+    table = filled((1, A, ONE), (1, B, ONE))
+    before = pack(table)
+    table.withdraw([A])
+    table.announce([A], ONE, now_s=5)
+    after = pack(table)
+    assert after.digest == before.digest
+    assert (read(after)[A], read(after)[B]) == ((ONE, 5), (ONE, 1))
+
+
+def test_the_times_of_a_large_table_are_cut_so_that_a_change_touches_little():
+    table = Table(V4)
+    for second in range(3):
+        table.announce([bytes((10, second, number, 0, 24)) for number in range(256)], ONE, now_s=second)
+    assert list(pack(table).times.digests) == [0]
+    for second in range(40):
+        table.announce([bytes((11, second, number, 0, 24)) for number in range(256)], ONE, now_s=second)
+    before = pack(table)
+    assert list(before.times.digests) == list(range(16))
+    table.announce([A], ONE, now_s=99)
+    after = pack(table)
+    differs = {part for part in range(16) if before.times.digests[part] != after.times.digests[part]}
+    assert differs == {chunk_number(A) % 16}
+    assert read(after) == {prefix: (one.attributes, one.learned_s) for prefix, one in table.routes()}
+    table.withdraw([bytes((11, second, number, 0, 24)) for second in range(40) for number in range(256)])
+    assert list(pack(table).times.digests) == [0]
 
 
 def test_equal_attributes_are_kept_once_and_forgotten_with_their_last_route():
@@ -99,12 +143,32 @@ def test_a_cleared_table_is_empty_in_every_way():
 
 
 def test_a_table_of_one_family_does_not_load_the_other():
+    table = Table(V6)
+    table.announce([parse_prefix("2001:db8::/32")], ONE, now_s=1)
     with pytest.raises(RouteError, match="ipv6"):
-        Table(V4).load([pack_chunk(V6, dict(filled().routes()) | {parse_prefix("2001:db8::/32"): heard_of(ONE)})])
+        Table(V4).load(everything(pack(table)))
 
 
-def heard_of(said):
-    return dict(filled((1, A, said)).routes())[A]
+def test_a_table_is_loaded_with_its_times_or_not_at_all():
+    packed = pack(filled((1, A, ONE), (7, B, TWO)))
+    again = Table(V4)
+    again.load(everything(packed))
+    assert pack(again).names == packed.names
+    with pytest.raises(RouteError, match="times"):
+        Table(V4).load(packed.chunks.values())
+    with pytest.raises(RouteError, match="times"):
+        Table(V4).load([*packed.chunks.values(), *pack(filled((1, A, ONE))).times.chunks.values()])
+
+
+def test_a_table_that_an_earlier_release_kept_is_loaded():
+    table = Table(V4)
+    for second, prefix in ((3, A), (4, B)):
+        table.load([pack_old_chunk(V4, {prefix: Heard(attributes=ONE, learned_s=second)})])
+    assert {prefix: heard.learned_s for prefix, heard in table.routes()} == {A: 3, B: 4}
+
+
+def everything(packed):
+    return [*packed.chunks.values(), *packed.times.chunks.values()]
 
 
 @settings(max_examples=40, deadline=None)
@@ -130,7 +194,7 @@ def test_a_table_is_what_a_plain_dictionary_would_be(data):
             pack(table)
         assert len(table) == len(plain)
     packed = pack(table)
-    assert {prefix: (heard.attributes, heard.learned_s) for prefix, heard in read(packed).items()} == plain
+    assert read(packed) == plain
     again = Table(V6)
-    again.load(packed.chunks.values())
-    assert pack(again).digest == packed.digest
+    again.load(everything(packed))
+    assert pack(again).names == packed.names

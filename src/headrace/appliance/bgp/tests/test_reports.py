@@ -52,16 +52,17 @@ class Heard:
             state=SessionState.ESTABLISHED,
             since_s=1.0,
         )
-        self.sessions = (SessionTable(session=session, table_digest=self.packed.digest),)
+        routes, times = self.packed.names
+        self.sessions = (SessionTable(session=session, table_digest=routes, times_digest=times),)
         self.changed.set()
 
     async def chunks_of(self, table_digest: str) -> tuple[ChunkRef, ...]:
-        if table_digest != self.packed.digest:
-            return ()
-        return tuple(ChunkRef(number=number, digest=digest) for number, digest in sorted(self.packed.digests.items()))
+        parts = {each.digest: each.digests for each in (self.packed, self.packed.times)}
+        return tuple(ChunkRef(number=number, digest=digest) for number, digest in sorted(parts[table_digest].items()))
 
     async def packed_chunks(self, digests: tuple[str, ...]) -> tuple[bytes, ...]:
-        return tuple(self.packed.chunks[digest] for digest in digests if digest in self.packed.chunks)
+        known = self.packed.chunks | self.packed.times.chunks
+        return tuple(known[digest] for digest in digests if digest in known)
 
 
 class Link:
@@ -115,7 +116,8 @@ async def test_nothing_is_said_before_something_is_known_and_then_at_once(bed):
     await bed.turns()
     assert bed.control.has(P, "10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16")
     assert [request.sequence for request in bed.control.requests] == [1, 2]
-    assert bed.reports.report().sent_chunks == 3
+    assert bed.reports.report().sent_chunks == 4, "with the one part of their times"
+    assert {heard.learned_s for heard in bed.control.routes(P).values()} == {5}
 
 
 async def test_a_change_sends_its_chunk_alone(bed):
@@ -179,11 +181,11 @@ async def test_only_the_chunks_that_differ_are_named_where_the_table_before_is_k
     await bed.turns()
     assert bed.control.has(P, "10.201.0.0/16", "10.7.0.0/16")
     assert bed.control.list_bytes[0] > 10_000
-    assert bed.control.list_bytes[-1] < 600
+    assert max(bed.control.list_bytes[-2:]) < 600
     bed.heard.withdraw(*range(190))
     await bed.turns()
     assert len(bed.control.routes(P)) == 11
-    assert bed.control.list_bytes[-1] < 3_000
+    assert max(bed.control.list_bytes[-2:]) < 3_000
 
 
 @pytest.mark.parametrize("fault", ["no-base", "forgets"])
@@ -195,8 +197,9 @@ async def test_the_whole_list_is_sent_where_the_table_before_is_not_known(bed, f
         bed.control.chunks.clear()
     else:
         bed.control.fault = fault
+    lists = len(bed.control.list_bytes)
     bed.heard.announce(201)
     await bed.turns()
     assert bed.control.has(P, "10.201.0.0/16", "10.7.0.0/16")
-    assert bed.control.list_bytes[-1] > 10_000
+    assert max(bed.control.list_bytes[lists:]) > 10_000
     assert bed.reports.report().report_failures == 0

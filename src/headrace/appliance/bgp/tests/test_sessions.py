@@ -157,11 +157,12 @@ def test_other_settings_leave_sessions_alone_whose_peer_stays():
 def test_a_table_from_disk_is_one_of_a_session_that_is_down():
     sessions, _ = fed((1, UP), (2, announced(1, 2)), (3, END))
     before = looked(sessions)
-    chunks = sessions.packed_tables()[before.session.session_id].chunks.values()
+    packed = sessions.packed_tables()[before.session.session_id]
+    chunks = [*packed.chunks.values(), *packed.times.chunks.values()]
     anew = Sessions(SETTINGS, now_s=100.0)
     anew.restore(before.session.session_id, chunks, since_s=50.0)
     anew.restore("198.51.100.1/ipv4", chunks, since_s=50.0)
-    assert looked(anew).table_digest == before.table_digest
+    assert (looked(anew).table_digest, looked(anew).times_digest) == packed.names
     assert (looked(anew).session.state, looked(anew).session.since_s) == (SessionState.DOWN, 50)
     with pytest.raises(RouteError):
         anew.restore(f"{Q}/ipv6", chunks, since_s=50.0)

@@ -31,7 +31,7 @@ const ROUTE = [
   ...WHERE,
   text("AS path", (row) => row.as_path || `${row.path_length} hops`, (row) => row.communities),
   number("MED", (row) => String(row.med)),
-  text("Since", (row) => showInstant(row.learned_s)),
+  text("Since", (row) => row.learned_s === null ? "" : showInstant(row.learned_s)),
   text("Not counted", reason),
 ];
 
@@ -95,7 +95,7 @@ const REPORTS = {
       text("What", (row) => plainWords(row.kind)),
       number("Hops", (row) => String(row.path_length)),
       number("MED", (row) => String(row.med)),
-      text("Learned", (row) => showInstant(row.learned_s)),
+      text("Learned", (row) => row.learned_s === null ? "" : showInstant(row.learned_s)),
     ],
   },
 };
