@@ -33,7 +33,6 @@ Groups = tuple[tuple[int, ...], ...]
 
 _MAPPED = b"\x00" * 10 + b"\xff\xff"
 _MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
-_LOW_64 = 2**64 - 1
 
 _DENSE_V6 = (
     *(0x2001, 0x2002),
@@ -54,7 +53,7 @@ PART_OF = {
     for family, cuts in CUTS.items()
 }
 """By the first 16 bits of an address: its part."""
-_PARTS_V4, _PARTS_V6 = PART_OF[4][::256].tolist(), PART_OF[6].tobytes()
+_number_of = int.from_bytes
 
 _TYPECODES = {
     "starts_v4": "I",
@@ -170,10 +169,13 @@ class RoutePart:
                     yield length, path_length, med, source
             node = self.node_parents[node]
 
-    def inner_node(self, high: int, low: int) -> int | None:
-        """The node of an IPv6 address in whose /64 ranges start; None in any other /64."""
-        inner = self._inner.get(high)
-        return None if inner is None else inner[1][bisect_right(inner[0], low) - 1]
+    def node_no(self, address: bytes) -> int:
+        """Node of an address of its family, given in network byte order."""
+        start = _number_of(address[:8])
+        inner = self._inner.get(start) if self._inner else None
+        if inner is not None:
+            return inner[1][bisect_right(inner[0], _number_of(address[8:])) - 1]
+        return self.nodes[bisect_right(self.starts, start) - 1]
 
     def _set_groups(self, number: int) -> Iterator[list[int]]:
         group: list[int] = []
@@ -189,18 +191,33 @@ class RoutePart:
             yield group
 
 
-class _Known:
-    """A part in a table, with the numbers that its classes have there, as far as they were asked for."""
+class _Ranges:
+    """The ranges of all parts of a family in one, with the classes of those that were asked for."""
 
-    __slots__ = ("by_class", "has_inner", "numbers", "part", "starts")
+    __slots__ = ("first", "inner", "numbers", "starts")
 
-    def __init__(self, part: RoutePart) -> None:
-        self.part = part
-        self.starts = part.starts
-        self.has_inner = bool(part.inner_low_v6)
-        self.numbers = [-1] * len(part.starts)
-        """By range: number of its class in the table; -1 where nobody asked."""
-        self.by_class = {0: 0}
+    def __init__(self, family: int, parts: Sequence[RoutePart]) -> None:
+        self.starts = parts[0].starts if len(parts) == 1 else _joined(family, parts)
+        blocks = np.arange(0x10000, dtype=self.starts.typecode) << (16 if family == 4 else 48)
+        first = np.searchsorted(np.frombuffer(self.starts, dtype=self.starts.typecode), blocks, side="right")
+        self.first = array("I", np.append(first, len(self.starts)).astype(np.uint32).tobytes())
+        """By the first 16 bits of addresses, and one more: how many ranges start before or with them."""
+        self.numbers = array("i", [-1]) * len(self.starts)
+        """By range: its class; -1 where nobody asked."""
+        self.inner = {high for part in parts for high in part.inner_high_v6}
+        """Upper halves of the addresses inside whose /64 ranges start."""
+
+
+def _joined(family: int, parts: Sequence[RoutePart]) -> "array[int]":
+    code, cuts, bits = parts[0].starts.typecode, CUTS[family], 16 if family == 4 else 48
+    pieces = []
+    for number, part in enumerate(parts):
+        starts, begin = np.frombuffer(part.starts, dtype=code), np.array([cuts[number] << bits], dtype=code)
+        last = len(starts)
+        if number + 1 < len(cuts):
+            last = int(np.searchsorted(starts, np.array(cuts[number + 1] << bits, dtype=code)))
+        pieces += [begin, starts[int(np.searchsorted(starts, begin, side="right")[0]) : last]]
+    return array(code, np.concatenate(pieces).tobytes())
 
 
 _EMPTY: dict[str, Any] = {
@@ -227,13 +244,12 @@ class RouteTable:
         """
         self.parts = parts
         self.sources = sources
-        known = {name: _Known(part) for name, part in parts.items()}
         for name, part in parts.items():
             _check_place(name, part, len(sources))
-        whole = {family: known.get(str(family)) or _Known(_NOBODY[family]) for family in (4, 6)}
-        v4, v6 = ([known.get(f"{family}.{no}", whole[family]) for no in range(len(CUTS[family]))] for family in (4, 6))
-        self._v4 = [v4[no] for no in _PARTS_V4]
-        self._v6 = v6
+        self._v4, self._v6 = (_parts_of(family, parts) for family in (4, 6))
+        self._ranges_v4, self._ranges_v6 = _Ranges(4, self._v4), _Ranges(6, self._v6)
+        self._by_part: dict[tuple[int, int], int] = {}
+        """By `id` of a part and number of a class in it: number of the class."""
         self._numbers: dict[Groups, int] = {(): 0}
         self._groups: dict[int, Groups] = {0: ()}
         self._next = count(1)
@@ -251,50 +267,55 @@ class RouteTable:
     def class_no(self, address: bytes) -> int:
         """Class of an address, given in network byte order (4 or 16 bytes)."""
         if len(address) == 4:
-            known = self._v4[address[0]]
-            at = bisect_right(known.starts, int.from_bytes(address)) - 1
+            ranges, start = self._ranges_v4, _number_of(address)
+            block = start >> 16
         else:
-            high = int.from_bytes(address[:8])
-            if not high and address[:12] == _MAPPED:
-                return self.class_no(address[12:])
-            known = self._v6[_PARTS_V6[high >> 48]]
-            if known.has_inner and (node := known.part.inner_node(high, int.from_bytes(address[8:]))) is not None:
-                return self._number(known, node)
-            at = bisect_right(known.starts, high) - 1
-        number: int = known.numbers[at]
+            ranges, start = self._ranges_v6, _number_of(address[:8])
+            block = start >> 48
+            if start in ranges.inner or (not start and address[:12] == _MAPPED):
+                return self._class_at(address)
+        first = ranges.first
+        at = bisect_right(ranges.starts, start, first[block], first[block + 1]) - 1
+        number = ranges.numbers[at]
         if number < 0:
-            number = known.numbers[at] = self._number(known, known.part.nodes[at])
+            number = ranges.numbers[at] = self._class_at(address)
         return number
 
     def coverage(self, address: bytes) -> tuple[Covering, ...]:
         """The best route of each source that covers an address, best first."""
-        if len(address) == 16 and address[:12] == _MAPPED:
-            address = address[12:]
-        node: int | None = None
-        if len(address) == 4:
-            known, start = self._v4[address[0]], int.from_bytes(address)
-        else:
-            start = int.from_bytes(address[:8])
-            known = self._v6[_PARTS_V6[start >> 48]]
-            node = known.part.inner_node(start, int.from_bytes(address[8:]))
-        if node is None:
-            node = known.part.nodes[bisect_right(known.starts, start) - 1]
-        return tuple(known.part.coverage(node, self.sources))
+        part, node = self._node(address)
+        return tuple(part.coverage(node, self.sources))
 
     def groups(self, class_no: int) -> Groups:
         """The sources that clients of a class are heard by, in groups, best first; the class is one of `class_no`."""
         return self._groups[class_no]
 
-    def _number(self, known: _Known, node: int) -> int:
-        own = known.part.node_classes[node]
-        number = known.by_class.get(own)
+    def _node(self, address: bytes) -> tuple[RoutePart, int]:
+        if len(address) == 16 and address[:12] == _MAPPED:
+            address = address[12:]
+        parts, family = (self._v4, 4) if len(address) == 4 else (self._v6, 6)
+        part = parts[int(PART_OF[family][_number_of(address[:2])]) if len(parts) > 1 else 0]
+        return part, part.node_no(address)
+
+    def _class_at(self, address: bytes) -> int:
+        part, node = self._node(address)
+        key = id(part), part.node_classes[node]
+        number = self._by_part.get(key)
         if number is None:
-            groups = known.part.groups(own, self.sources)
+            groups = part.groups(key[1], self.sources)
             fresh = next(self._next)  # Threads may ask at once: a number is given to one of them only.
             number = self._numbers.setdefault(groups, fresh)
             self._groups[number] = groups
-            known.by_class[own] = number
+            self._by_part[key] = number
         return number
+
+
+def _parts_of(family: int, parts: Mapping[str, RoutePart]) -> tuple[RoutePart, ...]:
+    """The parts of a family in order, or the only one."""
+    own = {name for name in parts if name.startswith(f"{family}.")}
+    if not own:
+        return (parts.get(str(family), _NOBODY[family]),)
+    return tuple(parts.get(f"{family}.{number}", _NOBODY[family]) for number in range(len(CUTS[family])))
 
 
 def static_routes(prefixes: Iterable[str]) -> tuple[RouteColumns, tuple[str, ...]]:

@@ -205,8 +205,8 @@ def class_alike(tables: list[RouteTable]) -> None:
         assert all(one == first for one in others)
 
 
-@settings(deadline=None)
-@given(states=st.lists(HEARD, min_size=1, max_size=5))
+@settings(deadline=None, max_examples=30)
+@given(states=st.lists(HEARD, min_size=1, max_size=4))
 def test_changes_lead_to_what_all_at_once_leads_to(states: list[dict[str, dict[str, tuple[int, int]]]]) -> None:
     memory = RouteMemory()
     for state in states:
