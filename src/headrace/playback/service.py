@@ -21,7 +21,7 @@ from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
 from headrace.playback.requests import Asked, Kind, read_cmcd, read_not, read_path
 from headrace.steering.compile import CompiledSnapshot
-from headrace.steering.manifest import QueryError, read_query
+from headrace.steering.manifest import UNMEASURED_BPS, QueryError, read_query
 from headrace.wire.codec import encode
 
 _log = logging.getLogger(__name__)
@@ -207,7 +207,8 @@ class PlaybackService:
         head, _, tail = query.rpartition("_throughput=")
         key: object = query
         if tail.isdecimal() and tail.isascii() and len(tail) <= 13:
-            key = (path, head, int(tail) < answers.needed_bps(asked))
+            bps = int(tail)
+            key = (path, head, bps != UNMEASURED_BPS and bps < answers.needed_bps(asked))
             kept = answers.find(place, key, client, asked)
             if kept is not None:
                 return kept

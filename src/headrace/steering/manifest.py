@@ -29,6 +29,9 @@ MAX_WRITTEN = 16
 """More pathways than any playlist of ours has."""
 MAX_REPORTED = 16
 MAX_THROUGHPUT_BPS = 10**13
+UNMEASURED_BPS = 500_000
+"""hls.js says exactly this (its `abrEwmaDefaultEstimate`) before it has fetched anything: that is no measurement, and
+held for one it would send each session that begins away from its best pathway, where the title needs more."""
 
 
 class Protocol(StrEnum):
@@ -156,7 +159,7 @@ def _bps(text: str) -> int | None:
         value = float(text)
     except ValueError:
         raise QueryError(f"throughput {text[:40]!r} is not a number") from None
-    return int(value) if 0 <= value <= MAX_THROUGHPUT_BPS else None
+    return int(value) if 0 <= value <= MAX_THROUGHPUT_BPS and value != UNMEASURED_BPS else None
 
 
 def _bases(compiled: CompiledSnapshot, written: Sequence[str]) -> list[tuple[str, BaseParts]]:

@@ -61,6 +61,17 @@ async def test_a_lying_throughput_changes_no_answer_of_others(node: Node) -> Non
     assert node.ledger.levels == {}
 
 
+async def test_what_hls_js_says_before_it_has_measured_moves_no_session(node: Node) -> None:
+    playlist = (await node.ask(MASTER)).body
+    first, second, *_ = order_of(playlist)
+    query = playlist.decode().partition("hls/film?")[2].partition('"')[0] + f"&_HLS_pathway={first}&_HLS_throughput="
+    heads = {}
+    for bps in (499_999, 500_000, 500_001):
+        answer = await node.ask("/v1/steering/hls/film", f"{query}{bps}")
+        heads[bps] = json.loads(answer.body)["PATHWAY-PRIORITY"][0]
+    assert heads == {499_999: second, 500_000: first, 500_001: second}
+
+
 async def test_shedding_moves_some_clients_and_overload_some_sessions(tmp_path: Path) -> None:
     node = Node(tmp_path, "[load]\nsession_bps = 1.0").install()
     nearly = (replace(FLEET[0], tx_bps=8.25e9), replace(FLEET[1], tx_bps=8.25e9), FLEET[2])

@@ -107,8 +107,8 @@ def test_a_query_that_is_not_ours_gets_the_ranking_alone() -> None:
 
 
 def test_what_hls_js_sends() -> None:
-    query = read_query("p=a.b._origin&v=12345678&_HLS_pathway=b&_HLS_throughput=500000")
-    assert query == SteeringQuery(written=("a", "b", "_origin"), fingerprint="12345678", reported=(("b", 500_000),))
+    query = read_query("p=a.b._origin&v=12345678&_HLS_pathway=b&_HLS_throughput=600000")
+    assert query == SteeringQuery(written=("a", "b", "_origin"), fingerprint="12345678", reported=(("b", 600_000),))
     session = read_session(query, FILM, slow_ratio=1.0)
     assert (session.written, session.current, session.slow) == (("a", "b"), "b", ("b",))
     assert read_session(query, FILM, slow_ratio=0.5).slow == ()
@@ -132,6 +132,7 @@ def test_what_dash_js_sends() -> None:
         ("_HLS_pathway=a&_HLS_throughput=1234.5", (("a", 1234),)),
         ("CMCD=sid%3D%22x%22&token=&_HLS_pathway=a", (("a", None),)),
         ("_HLS_pathway=_origin&_HLS_throughput=5", (("_origin", 5),)),
+        ("_HLS_pathway=a&_HLS_throughput=500000", (("a", None),)),  # what hls.js says before it measured
     ],
 )
 def test_reports_in_other_forms(query: str, reported: tuple) -> None:
