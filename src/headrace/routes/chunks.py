@@ -1,8 +1,8 @@
 """The packed form of a part of a table, and its reader. What is read may come from a broken or hostile appliance.
 
-A table is cut into CHUNKS parts by a hash of the prefix. A chunk holds each set of attributes once, and rows in
-ascending order of prefix that point to them, so that equal routes are equal bytes, whoever heard them and when (times
-are in `times.py`). Layout, little-endian:
+A table is cut into 1 to CHUNKS parts by a hash of the prefix (`cut_table`). A chunk holds each set of attributes once,
+and rows in ascending order of prefix that point to them, so that equal routes are equal bytes, whoever heard them and
+when (times are in `times.py`). Layout, little-endian:
 
     "HRC2", then by zlib: family u8 (4 or 6), rows u32, attributes u32, bytes of the attributes u32,
     rows x prefix (5 or 17 bytes), rows x place of the attributes u32, attributes x bytes u32, the attributes;
@@ -19,14 +19,17 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from headrace.routes.model import AddressFamily, AsPath, Attributes, Prefix, RouteError, RouteOrigin
 
 CHUNKS = 1024
-"""Parts of a table; those without routes are left out of its list."""
+"""Parts of a large table."""
+_MOST_ROUTES = 64
+"""Of a part that could be cut again: a small table has few chunks, each of which costs whoever reads it; and a change
+sends no more than this again."""
 MOST_CHUNK_BYTES = 4 << 20
 """Of one chunk, unpacked."""
 
@@ -64,8 +67,37 @@ class Chunk:
 
 
 def chunk_number(prefix: Prefix) -> int:
-    """Which part of a table the prefix is in, 0 to CHUNKS - 1; the same everywhere and for ever."""
+    """Which part of a large table the prefix is in, 0 to CHUNKS - 1; the same everywhere and for ever."""
     return zlib.crc32(prefix) % CHUNKS
+
+
+def cut_table(counts: Sequence[int], most: int = _MOST_ROUTES) -> dict[int, int]:
+    """Into which parts a table is cut: halved, and halves again, while a part has more than `most` routes.
+
+    It follows from the routes alone, so that equal tables are cut alike whatever they were before; and a route more or
+    less cuts or joins the part that it is in, none besides.
+
+    Args:
+        counts: how many routes have each `chunk_number`.
+
+    Returns:
+        Numbers of the parts that have routes, with the step of each: part n of step s has what has the numbers n,
+        n + s, n + 2s ... below CHUNKS.
+    """
+    totals = [list(counts)]
+    while len(totals[-1]) > 1:
+        half = len(totals[-1]) // 2
+        totals.append([low + high for low, high in zip(totals[-1][:half], totals[-1][half:], strict=True)])
+    found: dict[int, int] = {}
+    uncut = [(0, 1)]
+    while uncut:
+        number, step = uncut.pop()
+        total = totals[-step.bit_length()][number]
+        if total > most and step < CHUNKS:
+            uncut += [(number, 2 * step), (number + step, 2 * step)]
+        elif total:
+            found[number] = step
+    return found
 
 
 def prefix_bytes(family: AddressFamily) -> int:
@@ -250,19 +282,6 @@ def unpack_attributes(data: bytes) -> Attributes:
     if reader.at != len(data):
         raise RouteError("a chunk with more bytes than attributes")
     return found
-
-
-def number_of_chunk(chunk: Chunk) -> int:
-    """The number that all of its prefixes have.
-
-    Raises:
-        RouteError: they do not have the same.
-    """
-    width = prefix_bytes(chunk.family)
-    numbers = {chunk_number(chunk.prefixes[at : at + width]) for at in range(0, len(chunk.prefixes), width)}
-    if len(numbers) != 1:
-        raise RouteError("a chunk with prefixes of other chunks")
-    return numbers.pop()
 
 
 def inflate(packed: bytes, magic: bytes) -> bytes:

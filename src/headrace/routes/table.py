@@ -14,7 +14,7 @@ from headrace.routes.chunks import (
     CHUNKS,
     chunk_digest,
     chunk_number,
-    number_of_chunk,
+    cut_table,
     pack_attributes,
     pack_rows,
     prefix_bytes,
@@ -24,7 +24,7 @@ from headrace.routes.chunks import (
     unpack_chunk,
 )
 from headrace.routes.model import AddressFamily, Attributes, Heard, Prefix, RouteError
-from headrace.routes.times import count_parts, is_times, pack_times, read_times, time_column
+from headrace.routes.times import cut_times, is_times, pack_times, read_times, time_column
 
 _LEAST_TO_FORGET = 10_000
 _Row = tuple[bytes, int]
@@ -63,14 +63,7 @@ class Table:
         self._parts: list[dict[Prefix, _Row]] = [{} for _ in range(CHUNKS)]
         self._count = 0
         self._changed: set[int] = set()
-        self._packed: dict[int, bytes] = {}
-        self._digests: dict[int, str] = {}
-        self._columns: dict[int, bytes] = {}
-        """Of times, by number of chunk, as they were when it was packed."""
-        self._old_times: set[int] = set()
-        """Numbers of chunks whose times are not packed."""
-        self._parts_of_times = 1
-        self._times: dict[int, bytes] = {}
+        self._shown = _Packed()
         self._known: dict[bytes, bytes] = {}
         self._last: tuple[Attributes, bytes] | None = None
         self._forget_at = _LEAST_TO_FORGET
@@ -162,54 +155,58 @@ class Table:
         return self.withdraw([prefix for part in self._parts for prefix in part if prefix not in seen])
 
     def pack(self) -> Iterator[int]:
-        """Pack the chunks that have changed, one at each step, so that others can work between the steps.
+        """Pack what has changed, one part at each step, so that others can work between the steps.
 
-        Gives numbers of what was packed; a chunk that changes behind the walk is packed by the next one.
+        Gives numbers of what was packed; what changes behind the walk is packed by the next one. `packed` is of the
+        last walk that came to its end.
 
         Raises:
-            RouteError: a chunk is too large; the others are packed by the next walk.
+            RouteError: a chunk is too large.
         """
-        for number in sorted(self._changed):
-            part = self._parts[number]
-            if part:
-                self._packed[number] = packed = pack_rows(self.family, {prefix: part[prefix][0] for prefix in part})
-                self._digests[number] = chunk_digest(packed)
-                self._columns[number] = time_column(part[prefix][1] for prefix in sorted(part))
-            else:
-                for packed_by in (self._packed, self._digests, self._columns):
-                    packed_by.pop(number, None)
-            self._changed.discard(number)
-            self._old_times.add(number)
-            yield number
-        yield from self._pack_times()
+        counts = list(map(len, self._parts))
+        before, changed = self._shown, self._changed
+        now = _Packed(cut=cut_table(counts), cut_of_times=cut_times(counts))
+        self._changed = set()
+        try:
+            for number, step in sorted(now.cut.items()):
+                if before.cut.get(number) == step and changed.isdisjoint(range(number, CHUNKS, step)):
+                    now.take_chunk(before, number)
+                else:
+                    self._pack_chunk(now, number, step)
+                    yield number
+            old = now.columns.keys() ^ before.columns.keys()
+            old |= {number for number in now.columns if now.columns[number] is not before.columns.get(number)}
+            for number, step in sorted(now.cut_of_times.items()):
+                span = range(number, CHUNKS, step)
+                if before.cut_of_times.get(number) == step and old.isdisjoint(span):
+                    now.take_times(before, number)
+                elif columns := [now.columns[each] for each in span if each in now.columns]:
+                    now.times[number] = pack_times(step, number, columns)
+                    yield number
+            self._shown, changed = now, set()
+        finally:
+            self._changed |= changed
         self._forget_attributes()
 
-    def _pack_times(self) -> Iterator[int]:
-        parts = count_parts(sum(map(len, self._columns.values())) // 4)
-        if parts != self._parts_of_times:
-            self._parts_of_times = parts
-            self._times.clear()
-            self._old_times.update(self._columns)
-        for part in sorted({number % parts for number in self._old_times}):
-            columns = [self._columns[number] for number in range(part, CHUNKS, parts) if number in self._columns]
-            self._times.pop(part, None)
-            if columns:
-                self._times[part] = pack_times(parts, part, columns)
-            yield part
-        self._old_times.clear()
+    def _pack_chunk(self, now: "_Packed", number: int, step: int) -> None:
+        rows = {prefix: row for part in self._parts[number::step] for prefix, row in part.items()}
+        if rows:
+            now.chunks[number] = packed = pack_rows(self.family, {prefix: row[0] for prefix, row in rows.items()})
+            now.digests[number] = chunk_digest(packed)
+            now.columns[number] = time_column(rows[prefix][1] for prefix in sorted(rows))
 
     def packed(self) -> PackedTable:
         """The table as far as it was packed; it stays as it is whatever comes later."""
-        digests = dict(self._digests)
-        times = {part: chunk_digest(packed) for part, packed in self._times.items()}
+        now = self._shown
+        times = {number: chunk_digest(packed) for number, packed in now.times.items()}
         return PackedTable(
-            digest=table_digest(digests),
-            digests=digests,
-            chunks={digests[number]: packed for number, packed in self._packed.items()},
+            digest=table_digest(now.digests),
+            digests=now.digests,
+            chunks={now.digests[number]: packed for number, packed in now.chunks.items()},
             times=PackedParts(
                 digest=table_digest(times),
                 digests=times,
-                chunks={times[part]: packed for part, packed in self._times.items()},
+                chunks={times[number]: packed for number, packed in now.times.items()},
             ),
         )
 
@@ -223,14 +220,15 @@ class Table:
         for packed in chunks:
             (times if is_times(packed) else routes).append(packed)
         known: dict[bytes, Attributes] = {}
-        learned = read_times(_untimed_rows(routes), times)
+        numbers, rows = _number_chunks(routes)
+        learned = read_times(rows, times)
         for packed in routes:
             chunk = unpack_chunk(packed, known)
             if chunk.family is not self.family:
                 raise RouteError(f"a chunk of {chunk.family} in a table of {self.family}")
             said = [self._known.setdefault(each, each) for each in chunk.packed_attributes]
             width = prefix_bytes(self.family)
-            seconds = chunk.learned_s or learned[number_of_chunk(chunk)]
+            seconds = chunk.learned_s or learned[numbers[chunk_digest(packed)]]
             for row, (place, second) in enumerate(zip(chunk.places, seconds, strict=True)):
                 self._take((chunk.prefixes[row * width : (row + 1) * width],), self._row(said[place], second))
 
@@ -259,7 +257,41 @@ class Table:
         self._forget_at = max(_LEAST_TO_FORGET, 2 * len(self._known))
 
 
-def _untimed_rows(chunks: Iterable[bytes]) -> dict[int, int]:
-    """Routes of each chunk that does not say itself when they were learned, by its number."""
-    parts = (part for part in map(take_apart, chunks) if not part.learned_s)
-    return {chunk_number(part.prefixes[: prefix_bytes(part.family)]): part.rows for part in parts}
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Packed:
+    """What one walk has packed, by number; not changed afterwards."""
+
+    cut: dict[int, int] = field(default_factory=dict)
+    chunks: dict[int, bytes] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
+    columns: dict[int, bytes] = field(default_factory=dict)
+    """Of times, of each chunk."""
+    cut_of_times: dict[int, int] = field(default_factory=dict)
+    times: dict[int, bytes] = field(default_factory=dict)
+
+    def take_chunk(self, before: "_Packed", number: int) -> None:
+        if number in before.chunks:
+            self.chunks[number] = before.chunks[number]
+            self.digests[number] = before.digests[number]
+            self.columns[number] = before.columns[number]
+
+    def take_times(self, before: "_Packed", number: int) -> None:
+        if number in before.times:
+            self.times[number] = before.times[number]
+
+
+def _number_chunks(chunks: Iterable[bytes]) -> tuple[dict[str, int], dict[int, int]]:
+    """The number of each chunk of a whole table, by its digest, and how many routes it has; of those that do not say
+    themselves when their routes were learned."""
+    counts = [0] * CHUNKS
+    firsts: list[tuple[str, int, int]] = []
+    for packed in chunks:
+        part = take_apart(packed)
+        width = prefix_bytes(part.family)
+        numbers = [chunk_number(part.prefixes[at : at + width]) for at in range(0, len(part.prefixes), width)]
+        for number in numbers:
+            counts[number] += 1
+        if not part.learned_s:
+            firsts.append((chunk_digest(packed), numbers[0], part.rows))
+    whose = {each: number for number, step in cut_table(counts).items() for each in range(number, CHUNKS, step)}
+    return {digest: whose[first] for digest, first, _ in firsts}, {whose[first]: rows for _, first, rows in firsts}

@@ -19,7 +19,7 @@ from headrace.routes.model import (
     SessionState,
     parse_prefix,
 )
-from headrace.routes.times import count_parts, pack_times, time_column
+from headrace.routes.times import pack_times, time_column
 
 LISTENER = Listener(local_as=64500, own_as=frozenset({64500}))
 
@@ -43,7 +43,7 @@ def make_routes(prefixes: Iterable[str], *as_path: Any, **fields: Any) -> dict[P
 def pack_table(
     routes: Mapping[Prefix, Heard], family: AddressFamily = AddressFamily.IPV4
 ) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
-    """A table as an appliance sends it: its digest, its places, its chunks by digest."""
+    """A table cut as far as can be: its digest, its places, its chunks by digest."""
     return _named(
         {
             number: pack_chunk(family, {prefix: one.attributes for prefix, one in part.items()})
@@ -74,12 +74,8 @@ def pack_old_chunk(family: AddressFamily, routes: Mapping[Prefix, Heard]) -> byt
 
 def pack_table_times(routes: Mapping[Prefix, Heard]) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:
     """The times of a table, as `pack_table` gives its routes."""
-    parts = count_parts(len(routes))
-    columns: dict[int, list[bytes]] = {}
-    for number, part in _parts(routes):
-        column = time_column(int(part[prefix].learned_s) for prefix in sorted(part))
-        columns.setdefault(number % parts, []).append(column)
-    return _named({part: pack_times(parts, part, columns[part]) for part in sorted(columns)})
+    columns = (time_column(int(part[prefix].learned_s) for prefix in sorted(part)) for _, part in _parts(routes))
+    return _named({0: pack_times(1, 0, columns)} if routes else {})
 
 
 def _named(packed: Mapping[int, bytes]) -> tuple[str, tuple[ChunkPlace, ...], dict[str, bytes]]:

@@ -1,25 +1,25 @@
 """When the routes of a table were learned, packed apart from the routes: so that tables that are equal are equal bytes,
 whenever and by whomever they were heard. What is read may come from a broken or hostile appliance.
 
-The times of a table are cut into a few parts, the more the larger it is, so that a change of a large one touches little
-and a small one needs one. Part p of n has the chunks with the numbers p, p + n, p + 2n ... Layout, little-endian:
+The times of a table are cut as it is itself, into fewer parts (`cut_times`): a part has those of all chunks whose
+numbers are its own, that and its step, that and two steps ... Layout, little-endian:
 
-    "HRT1", then by zlib: parts u16, part u16, rows u32, rows x learned second u32; chunk by chunk, in the order of the
+    "HRT1", then by zlib: step u16, number u16, rows u32, rows x learned second u32; chunk by chunk, in the order of the
     routes in their chunks.
 """
 
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from headrace.routes.chunks import CHUNKS, as_little, from_little, inflate
+from headrace.routes.chunks import CHUNKS, as_little, cut_table, from_little, inflate
 from headrace.routes.model import RouteError
 
 _MAGIC = b"HRT1"
 _HEAD = struct.Struct("<HHI")
-_ROWS = 1024
-"""Of a part, about."""
+_MOST_ROUTES = 1024
+"""Of a part that could be cut again."""
 
 
 def is_times(packed: bytes) -> bool:
@@ -27,19 +27,19 @@ def is_times(packed: bytes) -> bool:
     return packed[:4] == _MAGIC
 
 
-def count_parts(routes: int) -> int:
-    """Into how many parts the times of a table are cut: a power of two, 1 to CHUNKS."""
-    return min(CHUNKS, 1 << max(0, (routes - 1) // _ROWS).bit_length())
+def cut_times(counts: Sequence[int]) -> dict[int, int]:
+    """As `chunks.cut_table`, of times; no chunk has times in two parts."""
+    return cut_table(counts, _MOST_ROUTES)
 
 
-def pack_times(parts: int, part: int, columns: Iterable[bytes]) -> bytes:
+def pack_times(step: int, number: int, columns: Iterable[bytes]) -> bytes:
     """One part.
 
     Args:
         columns: of each of its chunks, in ascending order of number, as `time_column` makes them.
     """
     seconds = b"".join(columns)
-    return _MAGIC + zlib.compress(_HEAD.pack(parts, part, len(seconds) // 4) + seconds, 1)
+    return _MAGIC + zlib.compress(_HEAD.pack(step, number, len(seconds) // 4) + seconds, 1)
 
 
 def time_column(seconds: Iterable[int]) -> bytes:
@@ -64,9 +64,9 @@ def read_times(rows: Mapping[int, int], packed: Iterable[bytes]) -> "dict[int, a
     """
     found: dict[int, array[int]] = {}
     for one in packed:
-        parts, part, seconds = _read(one)
+        step, first, seconds = _read(one)
         at = 0
-        for number in range(part, CHUNKS, parts):
+        for number in range(first, CHUNKS, step):
             if number in rows:
                 found[number] = seconds[at : at + rows[number]]
                 at += rows[number]
@@ -80,9 +80,9 @@ def read_times(rows: Mapping[int, int], packed: Iterable[bytes]) -> "dict[int, a
 def _read(packed: bytes) -> "tuple[int, int, array[int]]":
     payload = inflate(packed, _MAGIC)
     try:
-        parts, part, rows = _HEAD.unpack_from(payload)
+        step, number, rows = _HEAD.unpack_from(payload)
     except struct.error:
         raise RouteError("times that are cut off") from None
-    if not 0 <= part < parts <= CHUNKS or not rows or len(payload) != _HEAD.size + 4 * rows:
+    if not 0 <= number < step <= CHUNKS or not rows or len(payload) != _HEAD.size + 4 * rows:
         raise RouteError("times whose sizes do not fit their bytes")
-    return parts, part, from_little(payload[_HEAD.size :])
+    return step, number, from_little(payload[_HEAD.size :])

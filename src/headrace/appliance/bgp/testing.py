@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 
 from headrace.appliance.testing_peers import Asked, Told
-from headrace.routes.chunks import Chunk, number_of_chunk, split_chunks, table_digest, unpack_chunk
+from headrace.routes.chunks import Chunk, split_chunks, table_digest, unpack_chunk
 from headrace.routes.model import Attributes, Heard, Session, parse_prefix, show_prefix
 from headrace.routes.times import count_times, is_times, read_times
 from headrace.wire.codec import decode, encode
@@ -70,7 +70,6 @@ class FakeRouteControl:
             self.times |= {digest: packed} if is_kept else {}
             return
         read = unpack_chunk(packed, self._known)
-        number_of_chunk(read)
         self.received_chunks += 1
         self.chunks |= {digest: read} if is_kept else {}
 
@@ -98,32 +97,32 @@ class FakeRouteControl:
         return table.session if table else None
 
     def routes(self, peer: str) -> dict[str, Heard]:
-        """Its routes, as far as their table is whole; by prefix as people write it."""
+        """Its routes, once their table and its times are whole; by prefix as people write it."""
         table, chunks = self.table(peer), self._chunks(peer)
-        if table is None or table.times_digest not in self._whole():
+        if table is None or not chunks:
             return {}
         parts = [self.times[ref.digest] for ref in self.tables[table.times_digest].chunks]
-        times = read_times({number_of_chunk(chunk): len(chunk) for chunk in chunks}, parts)
+        times = read_times({number: len(chunk) for number, chunk in chunks.items()}, parts)
         return {
             show_prefix(prefix): Heard(attributes=attributes, learned_s=float(second))
-            for chunk in chunks
-            for (prefix, attributes), second in zip(chunk.routes(), times[number_of_chunk(chunk)], strict=True)
+            for number, chunk in chunks.items()
+            for (prefix, attributes), second in zip(chunk.routes(), times[number], strict=True)
         }
 
     def has(self, peer: str, *prefixes: str) -> bool:
         """Whether it has these routes."""
-        known = {prefix for chunk in self._chunks(peer) for prefix, _ in chunk.routes()}
+        known = {prefix for chunk in self._chunks(peer).values() for prefix, _ in chunk.routes()}
         return known >= set(map(parse_prefix, prefixes))
 
     def count(self, peer: str) -> int:
         """How many routes it has."""
-        return sum(map(len, self._chunks(peer)))
+        return sum(map(len, self._chunks(peer).values()))
 
-    def _chunks(self, peer: str) -> list[Chunk]:
+    def _chunks(self, peer: str) -> dict[int, Chunk]:
         table = self.table(peer)
-        if table is None or table.table_digest not in self._whole():
-            return []
-        return [self.chunks[ref.digest] for ref in self.tables[table.table_digest].chunks]
+        if table is None or not {table.table_digest, table.times_digest} <= self._whole():
+            return {}
+        return {ref.number: self.chunks[ref.digest] for ref in self.tables[table.table_digest].chunks}
 
 
 def _problem(status: int) -> Told:

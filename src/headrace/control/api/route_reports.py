@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Response
 
 from headrace.control.api.guard import GuardedRoute
@@ -17,7 +18,6 @@ from headrace.control.api.parts import Parts, WithParts
 from headrace.control.api.problems import invalid
 from headrace.control.route_history import read_changes, read_learned
 from headrace.routes.balance import find_imbalance, find_leaks, find_single
-from headrace.routes.chunks import chunk_number
 from headrace.routes.columns import find_attributes
 from headrace.routes.hygiene import FILTER_REASONS, FilterReason
 from headrace.routes.listing import PlacedRoutes, list_routes, list_sessions
@@ -220,8 +220,7 @@ def _with_details(parts: Parts, picked: list[tuple[PlacedRoutes, int]], rows: li
     for one, row in picked:
         table = one.session.counted.table
         prefix = table.columns.prefix(row)
-        number = chunk_number(prefix)
-        digest = next((place.digest for place in table.places if place.number == number), "")
+        digest = table.places[int(np.searchsorted(table.ends, row, side="right"))].digest
         places.append((digest, prefix))
         wanted.setdefault(digest, set()).add(prefix)
     known: dict[tuple[str, Prefix], Attributes] = {}

@@ -10,8 +10,8 @@ from headrace.routes.chunks import (
     MOST_CHUNK_BYTES,
     chunk_digest,
     chunk_number,
+    cut_table,
     join_chunks,
-    number_of_chunk,
     pack_chunk,
     split_chunks,
     table_digest,
@@ -131,11 +131,28 @@ def test_the_parts_of_a_table_are_even_and_stay_what_they_are():
     assert max(counts) < 200
 
 
-def test_a_chunk_knows_its_number_and_refuses_prefixes_of_others():
-    one, other = parse_prefix("192.0.2.0/24"), parse_prefix("198.51.100.0/24")
-    assert number_of_chunk(unpack_chunk(pack_chunk(V4, {one: ROUTE}))) == chunk_number(one)
-    with pytest.raises(RouteError, match="other chunks"):
-        number_of_chunk(unpack_chunk(pack_chunk(V4, {one: ROUTE, other: ROUTE})))
+@given(st.dictionaries(st.integers(0, CHUNKS - 1), st.integers(1, 90), max_size=60))
+def test_a_table_is_cut_where_it_is_large_and_every_route_is_in_one_part(routes):
+    counts = [routes.get(number, 0) for number in range(CHUNKS)]
+    cut = cut_table(counts)
+    spans = {number: range(number, CHUNKS, step) for number, step in cut.items()}
+    assert sum(counts[each] for span in spans.values() for each in span) == sum(counts)
+    for number, step in cut.items():
+        size = sum(counts[each] for each in spans[number])
+        assert 0 < size <= 64 or step == CHUNKS
+        if step > 1:
+            assert sum(counts[number % (step // 2) :: step // 2]) > 64
+    assert cut_table(counts, 10**9) == ({0: 1} if routes else {})
+
+
+def test_a_route_more_cuts_no_part_but_its_own():
+    counts = [8] * CHUNKS
+    before = cut_table(counts)
+    counts[5] += 1
+    after = cut_table(counts)
+    assert set(before.values()) == {128}
+    assert before.items() - after.items() == {(5, 128)}
+    assert after.items() - before.items() == {(5, 256), (133, 256)}
 
 
 @given(st.lists(st.binary(max_size=20)))

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.routes.chunks import CHUNKS, MOST_CHUNK_BYTES
+from headrace.routes.chunks import CHUNKS, MOST_CHUNK_BYTES, cut_table
 from headrace.routes.columns import count_routes
 from headrace.routes.model import RouteError
-from headrace.routes.times import count_parts, is_times, pack_times, read_times, time_column
+from headrace.routes.times import cut_times, is_times, pack_times, read_times, time_column
 
 TIMES = st.dictionaries(
     st.integers(0, CHUNKS - 1), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=5), max_size=30
@@ -32,8 +32,11 @@ def test_times_are_read_as_they_were_packed(times, parts):
     assert sum(count_routes(made)) == sum(rows.values())
 
 
-def test_a_table_has_the_more_parts_the_larger_it_is():
-    assert [count_parts(n) for n in (0, 1, 1024, 1025, 3000, 1_000_000, 5_000_000)] == [1, 1, 1, 2, 4, 1024, 1024]
+@given(st.lists(st.sampled_from([0, 0, 1, 9, 70, 1100]), min_size=CHUNKS, max_size=CHUNKS))
+def test_no_chunk_has_times_in_two_parts(counts):
+    times = cut_times(counts)
+    for number, step in cut_table(counts).items():
+        assert [one for one, wide in times.items() if step >= wide and number % wide == one] != []
 
 
 @pytest.mark.parametrize("rows", [{1: 2}, {1: 3, 2: 2}, {1: 1, 2: 2}, {1: 2, 2: 2, 3: 1}, {}])
