@@ -54,6 +54,8 @@ class Reason(StrEnum):
     NO_DATA = "no-data"
     MISSING_DATA = "missing-data"
     """Too many runs gave no value to decide; a run without a value counts against either verdict."""
+    AT_MARGIN = "at-margin"
+    """A deterministic count lies nearer to the margin than its noise model tells apart; more runs would not tell."""
     REPEATS_SPREAD = "repeats-spread"
     """Repeats of a deterministic count differ more than its noise model allows; pairs must decide."""
     NOT_RUN = "not-run"

@@ -109,6 +109,8 @@ def _from_repeats(
     margin = to_scale(metric, definition.margin.value)
     low, high = (counted.low, counted.high) if counted.holds else (counted.least, math.inf)
     verdict, reason = _where(low, high, margin)
+    if verdict is Verdict.INCONCLUSIVE:
+        reason = Reason.AT_MARGIN
     held = "held here" if counted.holds else "the baseline's do; the candidate's all lie above what it allows"
     effects = [one for one in effects_of(definition, pairs) if math.isfinite(one)]
     return _result(

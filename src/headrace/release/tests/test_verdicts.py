@@ -91,7 +91,7 @@ def test_whatever_was_measured_gets_a_verdict_and_a_pass_has_its_interval(sides:
     [
         ((50_037, 50_048, 50_040), (50_041, 50_039, 50_044), Verdict.PASS, Reason.WITHIN_MARGIN),
         ((50_037, 50_048), (51_037, 51_048), Verdict.FAIL, Reason.BEYOND_MARGIN),
-        ((50_037, 50_048), (50_537, 50_538), Verdict.INCONCLUSIVE, Reason.MORE_PAIRS_NEEDED),
+        ((50_037, 50_048), (50_537, 50_538), Verdict.INCONCLUSIVE, Reason.AT_MARGIN),
         ((50_037, 50_900), (50_041, 50_039), Verdict.INCONCLUSIVE, Reason.REPEATS_SPREAD),
         ((50_037,), (50_041, 50_039), Verdict.INCONCLUSIVE, Reason.NO_DATA),
         ((50_037, 50_038), (None, 50_039), Verdict.INCONCLUSIVE, Reason.NO_DATA),
