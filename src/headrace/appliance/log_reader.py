@@ -112,6 +112,20 @@ def session_of(fields: list[bytes]) -> bytes:
     return fields[_CLIENT]
 
 
+class DiskMeter:
+    """How busy the disks of the store are."""
+
+    def __init__(self) -> None:
+        self._busy: dict[str, RateWindow] = {}
+
+    def turn(self, busy_s: Mapping[str, float], *, now_s: float) -> float:
+        """Take a reading of the disks that are there; the busiest one's share of the last seconds, 0 to 1."""
+        self._busy = {disk: self._busy.get(disk) or RateWindow(RATE_WINDOW_S) for disk in busy_s}
+        for disk, window in self._busy.items():
+            window.add(busy_s[disk], now_s=now_s)
+        return min(1.0, max((window.per_second(now_s=now_s) for window in self._busy.values()), default=0.0))
+
+
 class LoadMeter:
     """The agent's LoadSource, and the counters of /metrics."""
 
@@ -126,6 +140,7 @@ class LoadMeter:
         self._requests, self._logged, self._written, self._cpu = (RateWindow(RATE_WINDOW_S) for _ in range(4))
         self._written_sum: Sum[int] = Sum()
         self._cpu_sum: Sum[int] = Sum()
+        self._disks = DiskMeter()
         self._next_usage_s = 0.0
         self._load = LoadReport()
 
@@ -175,6 +190,7 @@ class LoadMeter:
             requests_per_s=self._requests.per_second(now_s=now_s),
             connections=reading.connections,
             cpu_ratio=min(1.0, self._cpu.per_second(now_s=now_s) / (os.cpu_count() or 1)),
+            disk_busy_ratio=self._disks.turn(reading.disks_busy_s, now_s=now_s),
             sessions=self._sessions.count(now_s=self._clock.now_s()).count,
             answered=self.traffic.requests,
         )

@@ -55,6 +55,7 @@ def _traffic(status: AgentStatus, traffic: Traffic) -> Iterator[Metric]:
     yield _gauge("connections", "Connections of clients now.", load.connections)
     yield _gauge("sessions", "Different CMCD sessions, else clients, of the last 30 seconds.", load.sessions)
     yield _gauge("nginx_cpu_ratio", "Part of the machine's CPU time that nginx uses.", load.cpu_ratio)
+    yield _gauge("disk_busy_ratio", "Part of the time in which the busiest disk had work.", load.disk_busy_ratio)
     yield _counter("log_flawed_lines", "Lines of the access log that were not understood.", traffic.flawed_lines)
     yield _counter("log_skipped_bytes", "Bytes of the access log that there was no time for.", traffic.skipped_bytes)
 

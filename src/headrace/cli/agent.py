@@ -126,7 +126,7 @@ async def _serve(settings: AgentConfig) -> None:
     run_folder = settings.state / "nginx"
     meter = LoadMeter(
         run_folder / "access.log",
-        usage=ServerUsage(web.processes, settings.nginx.listen + settings.nginx.tls_listen),
+        usage=ServerUsage(web.processes, settings.nginx.listen + settings.nginx.tls_listen, settings.store.folders),
         rotation=LogRotation(run_folder, web.reopen_logs, LogLimits(**dataclasses.asdict(settings.log))),
         clock=clock,
         rng=rng,

@@ -176,6 +176,9 @@ class LoadReport:
     """Distinct clients or CMCD session ids of the last 30 seconds: what a drain waits for."""
     answered: int = -1
     """Requests in the access log since the agent started, probes included; -1 where it is not told."""
+    disk_busy_ratio: float = 0.0
+    """Share of the time in which the busiest disk of its store had something to do, whoever asked for it. Disks that
+    serve many requests at once (SSD) may be busy all the time and still have room."""
 
 
 class FillState(StrEnum):

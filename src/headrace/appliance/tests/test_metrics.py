@@ -23,7 +23,9 @@ STATUS = AgentStatus(
             DiskReport(folder='/disk "1"\n', is_ok=True, total_bytes=1000, free_bytes=400),
             DiskReport(folder="/disk2", is_ok=False, total_bytes=0, free_bytes=0, error="gone"),
         ),
-        load=LoadReport(tx_bps=8e6, requests_per_s=12.5, connections=7, cpu_ratio=0.25, sessions=3),
+        load=LoadReport(
+            tx_bps=8e6, requests_per_s=12.5, connections=7, cpu_ratio=0.25, sessions=3, disk_busy_ratio=0.5
+        ),
         fill=FillReport(state=FillState.DISK_FULL, pending_files=4, pending_bytes=900, rate_bps=1e6),
         nginx=NginxReport(is_running=True, version="1.31.3", restarts=2, config_digest="abc"),
         release=ReleaseReport(headrace="0.1.0", nginx="1.31.3", kernel="6.12"),
@@ -88,6 +90,7 @@ def test_values() -> None:
         "connections": 7,
         "sessions": 3,
         "nginx_cpu_ratio": 0.25,
+        "disk_busy_ratio": 0.5,
         "log_flawed_lines_total": 2,
         "holdings_files": 10,
         "holdings_bytes": 5000,

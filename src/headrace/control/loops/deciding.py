@@ -158,7 +158,12 @@ class Decider:
             name = row.appliance.appliance_id
             before = last.tx_bps.get(name)
             if name not in last.busy_ratio or is_due:
-                ratio = busy_ratio(row, most_connections=self._settings.most_connections)
+                bounds = self._settings
+                ratio = busy_ratio(
+                    row,
+                    most_connections=bounds.most_connections,
+                    most_disk_busy_ratio=bounds.most_disk_busy_ratio,
+                )
                 busy[name] = round(ratio * BUSY_STEPS) / BUSY_STEPS
             else:
                 busy[name] = last.busy_ratio[name]

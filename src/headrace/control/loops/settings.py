@@ -54,6 +54,8 @@ class FleetSettings:
     """Load alone gives a new snapshot at most this often."""
     most_connections: int = 0
     """Connections at which an appliance counts as full; 0: they do not count."""
+    most_disk_busy_ratio: float = 0.0
+    """Share of the time a disk is busy at which its appliance counts as full; 0: disks do not count."""
     work_s: float = 0.5
     """Bound for writing plans, and again for desired states, in one turn, so that health never waits for them."""
     events_kept: int = 100_000

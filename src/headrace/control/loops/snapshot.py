@@ -49,11 +49,12 @@ def coarse_bps(tx_bps: float, before_bps: float | None, capacity_bps: int, *, st
     return round(tx_bps / step_bps) * step_bps
 
 
-def busy_ratio(row: FleetRow, *, most_connections: int) -> float:
-    """Share of what bounds an appliance besides its bit rate: CPU, and connections where they are bounded."""
+def busy_ratio(row: FleetRow, *, most_connections: int, most_disk_busy_ratio: float) -> float:
+    """Share of what bounds an appliance besides its bit rate: CPU; connections and disks where they are bounded."""
     load = row.report.report.load
     connections = load.connections / most_connections if most_connections else 0.0
-    return max(0.0, load.cpu_ratio, connections)
+    disk = load.disk_busy_ratio / most_disk_busy_ratio if most_disk_busy_ratio else 0.0
+    return max(0.0, load.cpu_ratio, connections, disk)
 
 
 def content_tag(

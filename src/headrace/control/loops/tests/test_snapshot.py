@@ -125,10 +125,14 @@ def test_what_is_costly_is_made_once():
     assert content_tag(STATE, HEALTH, LOADS, ORIGIN, hearings=heard) != content_tag(STATE, HEALTH, LOADS, ORIGIN)
 
 
-def test_cpu_and_connections_make_an_appliance_busy():
-    report = replace(ROW.report, report=ApplianceReport(load=LoadReport(cpu_ratio=0.5, connections=900)))
-    assert busy_ratio(replace(ROW, report=report), most_connections=0) == 0.5
-    assert busy_ratio(replace(ROW, report=report), most_connections=1000) == 0.9
+@pytest.mark.parametrize(
+    ("connections", "disk", "ratio"),
+    [(0, 0.0, 0.5), (1000, 0.0, 0.9), (0, 0.8, 0.75), (1000, 0.6, 1.0), (1200, 0.8, 0.75)],
+)
+def test_cpu_connections_and_disks_make_an_appliance_busy(connections: int, disk: float, ratio: float):
+    load = LoadReport(cpu_ratio=0.5, connections=900, disk_busy_ratio=0.6)
+    row = replace(ROW, report=replace(ROW.report, report=ApplianceReport(load=load)))
+    assert busy_ratio(row, most_connections=connections, most_disk_busy_ratio=disk) == pytest.approx(ratio)
 
 
 def test_many_routes_are_compiled_beside_the_turns():
