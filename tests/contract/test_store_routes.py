@@ -126,6 +126,9 @@ def test_a_table_counts_once_all_its_chunks_are_there(both: SqlStore) -> None:
     both.put_chunks({name: (chunks[name], 1) for name in names[1:]}, by=A1, now_s=NOW_S)
     assert both.whole_lists([digest]) == {digest: len(ROUTES)}
     assert both.route_list(digest) == places
+    more = upload(both, make_routes(["10.0.0.0/8"]))
+    assert both.route_lists([digest, "ff" * 32, more]).keys() == {digest, more}
+    assert both.route_lists([digest])[digest] == places
     assert both.chunks([*names, "ff" * 32]) == chunks
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from headrace.base.clock import ManualClock
 from headrace.base.ids import ApplianceId
+from headrace.control.adapters.database import Database
 from headrace.control.adapters.route_tables import route_chunks
 from headrace.control.adapters.store import SqlStore, open_store
 from headrace.control.adapters.vrp_file import VrpFile
@@ -17,6 +18,7 @@ from headrace.control.loops.routing import Routing, filtered_counts, metric_line
 from headrace.control.loops.testing import EVENT, enrol
 from headrace.control.routes import RouteSettings, take_message
 from headrace.routes.damping import DampingRules
+from headrace.routes.effective import ChunkPlace
 from headrace.routes.hygiene import FilterReason, HygieneRules
 from headrace.routes.model import Heard, Prefix, SessionState, parse_prefix
 from headrace.routes.retention import Standing
@@ -259,6 +261,29 @@ def test_payloads_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
     assert 'headrace_control_routes_filtered{reason="rpki-invalid"} 1' in lines
     assert 'headrace_control_route_sessions{state="established",standing="established"} 1' in lines
     assert 'headrace_control_rpki_data{state="good"} 1' in lines
+    fleet.store.close()
+
+
+def test_a_node_that_starts_reads_many_tables_at_once_and_one_that_runs_what_changed(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    asked: list[int] = []
+
+    class Counting(SqlStore):
+        def route_lists(self, digests: Sequence[str]) -> Mapping[str, tuple[ChunkPlace, ...]]:
+            asked.append(len(digests))
+            return super().route_lists(digests)
+
+    for number in range(30):
+        enrol(fleet.store, f"a{number}", "http://192.0.2.10")
+        fleet.tell(f"a{number}", make_routes(NAMES[: 1 + number], 1, 2))
+    fleet.store.close()
+    fleet.store = Counting(Database(f"sqlite:///{tmp_path}/store.db"))
+    node = fleet.node()
+    assert fleet.heard(node) == {f"a{number}": 1 + number for number in range(30)}
+    assert asked == [30]
+    fleet.tell("a7", make_routes(NAMES, 1, 2, 3))
+    assert fleet.heard(node)["a7"] == 30
+    assert asked == [30, 1]
     fleet.store.close()
 
 

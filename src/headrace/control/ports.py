@@ -327,6 +327,10 @@ class RouteStore(Protocol):
         """The chunks of a table; None unless it is whole."""
         ...
 
+    def route_lists(self, digests: Sequence[str]) -> Mapping[str, tuple[ChunkPlace, ...]]:
+        """The same of several, as far as they are whole."""
+        ...
+
     def chunks(self, digests: Sequence[str]) -> Mapping[str, bytes]:
         """Those of these chunks that are there."""
         ...

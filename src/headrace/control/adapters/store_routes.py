@@ -171,10 +171,16 @@ class SqlRoutes:
         return len(taken)
 
     def route_list(self, digest: str) -> tuple[ChunkPlace, ...] | None:
+        return self.route_lists([digest]).get(digest)
+
+    def route_lists(self, digests: Sequence[str]) -> Mapping[str, tuple[ChunkPlace, ...]]:
+        found: dict[str, tuple[ChunkPlace, ...]] = {}
+        query = select(route_lists.c.table_digest, route_lists.c.places).where(route_lists.c.is_whole)
         with self._database.reading() as connection:
-            mine = (route_lists.c.table_digest == digest) & route_lists.c.is_whole
-            row = connection.execute(select(route_lists.c.places).where(mine)).first()
-        return None if row is None else read_places(bytes(row.places))
+            for part in _parts(digests):
+                rows = connection.execute(query.where(route_lists.c.table_digest.in_(part))).all()
+                found.update({row.table_digest: read_places(bytes(row.places)) for row in rows})
+        return found
 
     def chunks(self, digests: Sequence[str]) -> Mapping[str, bytes]:
         found: dict[str, bytes] = {}

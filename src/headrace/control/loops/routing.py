@@ -7,7 +7,7 @@ judged here (`routes.hygiene`, `retention`, `damping`, `effective` do): this rem
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.base.clock import Clock
@@ -22,6 +22,7 @@ from headrace.control.routes import RouteSettings, StoredSession, StoredSpeaker
 from headrace.routes.columns import Listener
 from headrace.routes.damping import Flap, Flaps
 from headrace.routes.effective import (
+    ChunkPlace,
     CountedTable,
     Judge,
     JudgedTable,
@@ -48,6 +49,9 @@ SETTLE_S = 10.0
 SWEEP_S = 60.0
 RETRY_S = 5.0
 """Before a table that could not be read is tried again."""
+
+_AHEAD_ROUTES = 200_000
+"""Routes of tables that are read from the store at once."""
 
 SessionKey = tuple[ApplianceId, str]
 
@@ -77,6 +81,14 @@ class _Known:
     flaps: Flaps = field(default_factory=Flaps)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ahead:
+    """What was read from the store for several appliances at once."""
+
+    lists: Mapping[str, tuple[ChunkPlace, ...]] = field(default_factory=dict)
+    chunks: Mapping[str, bytes] = field(default_factory=dict)
+
+
 class Routing:
     """The routes of the whole fleet, as one node knows them."""
 
@@ -95,6 +107,7 @@ class Routing:
         self._tables: dict[tuple[str, Listener], JudgedTable] = {}
         self._columns: dict[tuple[object, ...], tuple[list[CountedTable], RouteColumns]] = {}
         """By the tables they are of, which live as long as their entry: else the id of one could be another's."""
+        self._ahead = _Ahead()
         self._again: set[ApplianceId] = set()
         self._judge = Judge(rules=settings.hygiene, vrps=None)
         self._vrps: VrpStanding | None = None
@@ -181,8 +194,11 @@ class Routing:
             for name in gone:
                 del self._heard[name]
                 self._wakes_s.pop(name, None)
-            for name in sorted(due & self._speakers.keys()):
-                self._heard[name] = self._hear(self._speakers[name], now_s)
+            for some in self._batches(sorted(due & self._speakers.keys()), now_s):
+                self._ahead = self._read_ahead(some, now_s)
+                for name in some:
+                    self._heard[name] = self._hear(self._speakers[name], now_s)
+            self._ahead = _Ahead()
             self._again = set()
             self._forget()
             self._publish(now_s)
@@ -233,6 +249,38 @@ class Routing:
                 due.add(name)
         self._tracked = sum(len(known.flaps) for known in self._known.values())
         return due
+
+    # ---- many appliances that are new here
+
+    def _batches(self, names: Sequence[ApplianceId], now_s: float) -> Iterator[list[ApplianceId]]:
+        """As many appliances after each other as have tables that may be read together."""
+        batch: list[ApplianceId] = []
+        routes = 0
+        for name in names:
+            batch.append(name)
+            routes += sum(table.routes for table in self._new_tables(name, now_s))
+            if routes > _AHEAD_ROUTES:
+                yield batch
+                batch, routes = [], 0
+        yield batch
+
+    def _read_ahead(self, names: Iterable[ApplianceId], now_s: float) -> _Ahead:
+        """A node that starts has thousands of small tables to read, and asking for each costs more than reading it."""
+        wanted = {table.digest for name in names for table in self._new_tables(name, now_s)}
+        wanted -= {digest for digest, _ in self._tables}
+        if len(wanted) <= 1:
+            return _Ahead()
+        lists = self._store.route_lists(sorted(wanted))
+        digests = sorted({place.digest for places in lists.values() for place in places})
+        return _Ahead(lists=lists, chunks=self._store.chunks(digests))
+
+    def _new_tables(self, name: ApplianceId, now_s: float) -> Iterator[TableRef]:
+        """Tables of sessions of which none is known; of others only what has changed is read."""
+        for one in self._speakers[name].sessions:
+            known = self._known.get((name, one.session.session_id))
+            table = choose_table(one.told, self._settings.retention, now_s=now_s).table
+            if table.digest and (known is None or not known.digest) and table.routes <= _AHEAD_ROUTES:
+                yield table
 
     # ---- one appliance
 
@@ -289,16 +337,24 @@ class Routing:
         if shared is not None and shared.judge is self._judge and shared.family is before.family:
             return shared
         try:
-            places = self._store.route_list(wanted.digest)
-            if places is None:
-                raise RouteError("the list of its chunks is gone")
-            table = judge_table(places, before, self._store.chunks(chunks_to_read(places, before)))
+            table = judge_table(*self._chunks(wanted.digest, before))
         except (RouteError, KeyError) as error:
             self.counts.failed_tables += 1
             event(_log, "table_not_read", level=logging.WARNING, appliance=name, table=wanted.digest, error=error)
             return None
         self._tables[wanted.digest, before.listener] = table
         return table
+
+    def _chunks(
+        self, digest: str, before: JudgedTable
+    ) -> tuple[tuple[ChunkPlace, ...], JudgedTable, Mapping[str, bytes]]:
+        places = self._ahead.lists.get(digest)
+        if places is not None:
+            return places, before, self._ahead.chunks
+        places = self._store.route_list(digest)
+        if places is None:
+            raise RouteError("the list of its chunks is gone")
+        return places, before, self._store.chunks(chunks_to_read(places, before))
 
     def _judged_again(self, table: JudgedTable, digest: str) -> JudgedTable:
         shared = self._tables.get((digest, table.listener))
