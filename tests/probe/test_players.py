@@ -6,24 +6,20 @@ Every test leaves it whole.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from headrace.base.clock import SystemClock
 from headrace.cli.demo.layout import TITLE, Layout, appliances
 from headrace.cli.demo.network import Network, free_port_base
 from headrace.cli.demo.player import CheckingPlayer
+from headrace.cli.demo.testing import BUFFER_GOAL_S, Viewer, is_whole, until
 from headrace.cli.demo.video import decode_with_ffmpeg, make_video
-from headrace.fleet.model import HealthState
-from headrace.wire.operator import FleetView
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 VIDEO_S = 60
-BUFFER_GOAL_S = 12
-"""Short enough that a player still has most of the title to fetch when its appliance dies."""
 
 
 @pytest.fixture(scope="module")
@@ -49,87 +45,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         net.stop()
 
 
-def is_whole(view: FleetView) -> bool:
-    full = {
-        one.appliance.appliance_id
-        for one in view.appliances
-        if one.health.state is HealthState.HEALTHY and 0 < one.plan_count <= one.holdings_count
-    }
-    return full == set(appliances())
-
-
 def pathways(net: Network, node: int = 0) -> list[str]:
     with CheckingPlayer(net.layout.steer_urls[node]) as player:
         return [name for name in player.open_hls(TITLE)[0].pathways if name in appliances()]
-
-
-def until(is_so: Callable[[], bool], what: str, within_s: float) -> None:
-    ends_s = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < ends_s, f"{what}: not within {within_s} s"
-        time.sleep(0.1)
-
-
-class Viewer:
-    """One browser tab that plays the title."""
-
-    def __init__(self, page: Page, net: Network, kind: str, node: int = 0) -> None:
-        self.page = page
-        self._kind = kind
-        self._rebuffers = 0
-        steer = net.layout.steer_urls[node]
-        self._address = (
-            f"{net.layout.control_url}/player?title={TITLE}&steer={steer}&kind={kind}&buffer={BUFFER_GOAL_S}"
-            f"#token={net.layout.admin_token_file.read_text().strip()}"
-        )
-
-    def open(self) -> None:
-        """Load the page and the player's scripts (control serves them)."""
-        self.page.goto(self._address)
-        self.page.evaluate("kind => import(`/static/js/player/${kind}.js`).then(() => true)", self._kind)
-
-    def play(self) -> None:
-        """Start and wait for the first seconds and a full buffer."""
-        until(self._plays, "the first second to be played", 60)
-        until(lambda: self.state()["bufferS"] > BUFFER_GOAL_S * 0.6, "the buffer to fill", 30)
-        self._rebuffers = self.state()["rebuffers"]
-        self.page.evaluate(
-            """() => { window.leastBufferS = Infinity;
-                 setInterval(() => { const v = document.querySelector('video'); const b = v.buffered;
-                   let ahead = 0;
-                   for (let i = 0; i < b.length; i++)
-                     if (b.start(i) <= v.currentTime + 0.1 && b.end(i) >= v.currentTime)
-                       ahead = b.end(i) - v.currentTime;
-                   if (v.currentTime < v.duration - 1) window.leastBufferS = Math.min(window.leastBufferS, ahead);
-                 }, 50); }"""
-        )
-
-    def _plays(self) -> bool:
-        """Press play, as a viewer does until the picture moves: the page may just be starting its player anew."""
-        self.page.evaluate(
-            "() => { const v = document.querySelector('video'); v.muted = true;"
-            " if (v.paused) v.play().catch(() => {}); }"
-        )
-        return bool(self.state()["currentTime"] > 1)
-
-    def state(self) -> dict[str, Any]:
-        """What the page says of itself."""
-        found: dict[str, Any] = self.page.evaluate(
-            "() => { const s = window.headracePlayer ?? {}; return {currentTime: s.currentTime ?? 0,"
-            " bufferS: s.bufferS ?? 0, pathway: s.pathway ?? '', rebuffers: s.rebuffers ?? 0}; }"
-        )
-        return found
-
-    def play_on(self, seconds: float) -> None:
-        """Wait until the play head has moved on so far."""
-        goal_s = self.state()["currentTime"] + seconds
-        until(lambda: self.state()["currentTime"] >= goal_s, f"{seconds} more seconds to be played", seconds + 20)
-
-    def assert_unbroken(self) -> None:
-        """The buffer never ran empty since `play`."""
-        least_s = self.page.evaluate("() => window.leastBufferS")
-        assert least_s > 0.25, f"the buffer fell to {least_s} s"
-        assert self.state()["rebuffers"] == self._rebuffers
 
 
 @pytest.fixture
