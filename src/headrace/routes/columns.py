@@ -204,10 +204,12 @@ def _columns_of(family: AddressFamily, parts: Sequence[ChunkParts], listener: Li
     if [part for part, size in zip(parts, _sums(sizes, counts), strict=True) if len(part.attributes) != size]:
         raise RouteError("a chunk with more or fewer bytes than attributes")
     said = b"".join([part.attributes for part in parts])
-    each = sizes.tolist()
-    path_lengths, meds, origins, loops = _scan(said, each, listener)
-    ends = accumulate(each, initial=0)
-    marks = [zlib.crc32(said[start:end]) for start, end in pairwise(ends)]
+    cut = [said[start:end] for start, end in pairwise(accumulate(sizes.tolist(), initial=0))]
+    # Chunks of a table have most attributes in common: each set is looked at once.
+    numbers = {each: number for number, each in enumerate(dict.fromkeys(cut))}
+    path_lengths, meds, origins, loops = _scan(b"".join(numbers), list(map(len, numbers)), listener)
+    marks = list(map(zlib.crc32, numbers))
+    places = np.array([numbers[each] for each in cut])[places]
     return Columns(
         family=family,
         high=high,
