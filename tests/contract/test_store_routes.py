@@ -350,3 +350,15 @@ def test_a_missing_chunk_makes_a_table_unknown_again(both: SqlStore) -> None:
     assert both.whole_lists([digest]) == {}
     both.put_chunks({places[0].digest: (chunks[places[0].digest], 1)}, by=A1, now_s=NOW_S)
     assert both.route_list(digest) == places
+
+
+def test_points_of_damping_come_back_and_go_with_their_appliance(both: SqlStore, other: SqlStore) -> None:
+    first, second, third = (A1, "192.0.2.1/ipv4"), (A1, "2001:db8::1/ipv6"), (A2, "192.0.2.1/ipv4")
+    both.save_flaps({first: b"1", second: b"2", third: b"3"})
+    assert other.flaps() == {first: b"1", second: b"2", third: b"3"}
+    other.save_flaps({first: b"9", third: b"3", (ApplianceId("nobody"), "x"): b"4"})
+    assert both.flaps() == {first: b"9", third: b"3"}
+    both.remove_appliance(A1, event=A_REASON, now_s=NOW_S)
+    assert both.flaps() == {third: b"3"}
+    both.save_flaps({})
+    assert both.flaps() == {}

@@ -14,7 +14,8 @@ from headrace.control.adapters.database import Database
 from headrace.control.adapters.route_tables import route_chunks
 from headrace.control.adapters.store import SqlStore, open_store
 from headrace.control.adapters.vrp_file import VrpFile
-from headrace.control.loops.routing import Routing, filtered_counts, metric_lines
+from headrace.control.loops.route_metrics import filtered_counts, metric_lines
+from headrace.control.loops.routing import SWEEP_S, Routing
 from headrace.control.loops.testing import EVENT, enrol
 from headrace.control.routes import RouteSettings, take_message
 from headrace.routes.damping import DampingRules
@@ -220,6 +221,31 @@ def test_a_flapping_session_is_left_out_as_a_whole(fleet: Fleet) -> None:
     assert fleet.heard() == {"a1": 30}
     fleet.tell("a1", make_routes(NAMES), drops=0)  # the agent started anew
     assert fleet.heard() == {"a1": 30}
+
+
+def test_a_node_that_starts_goes_on_with_the_points_that_the_one_before_saved(fleet: Fleet) -> None:
+    routes = make_routes(NAMES)
+    rest = {prefix: one for prefix, one in routes.items() if prefix != parse_prefix(NAMES[3])}
+    fleet.tell("a1", routes)
+    fleet.tell("b1", routes)
+    fleet.heard()
+    fleet.clock.advance(100)
+    for _ in range(7):
+        for table in (rest, routes):
+            fleet.tell("a1", table)
+            fleet.heard()
+    fleet.tell("b1", routes, drops=8)
+    assert fleet.heard() == {"a1": 29}
+    assert fleet.heard(fleet.node()) == {"a1": 30, "b1": 30}, "nothing is saved yet"
+    fleet.clock.advance(SWEEP_S)
+    fleet.routing.sweep(now_s=fleet.clock.now_s())
+    next_one = fleet.node()
+    assert fleet.heard(next_one) == {"a1": 29}
+    assert filtered_counts(next_one.view())[FilterReason.DAMPED] == 1
+    fleet.clock.advance(7300)
+    assert fleet.heard(next_one) == {"a1": 30, "b1": 30}
+    next_one.sweep(now_s=fleet.clock.now_s())
+    assert fleet.store.flaps() == {}
 
 
 def test_payloads_are_read_again_when_the_file_changes(tmp_path: Path) -> None:

@@ -335,6 +335,14 @@ class RouteStore(Protocol):
         """Those of these chunks that are there."""
         ...
 
+    def flaps(self) -> Mapping[tuple[ApplianceId, str], bytes]:
+        """Points of damping by appliance and session, as they were saved last."""
+        ...
+
+    def save_flaps(self, flaps: Mapping[tuple[ApplianceId, str], bytes]) -> None:
+        """These, and no others; those of appliances that are not there are left out. Writes only what differs."""
+        ...
+
     def past_tables(self, *, at_s: float) -> tuple[PastTable, ...]:
         """The newest table of each session that was written at or before `at_s`, as far as the history goes."""
         ...

@@ -5,11 +5,14 @@ hunting, silenced a prefix for an hour; only what really flaps reaches a penalty
 """
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from headrace.routes.model import Prefix
+from headrace.routes.model import Prefix, RouteError
+
+_PENALTY = struct.Struct("<ddB")
 
 
 class Flap(StrEnum):
@@ -84,6 +87,15 @@ def reuse_s(penalty: Penalty, rules: DampingRules) -> float:
     return penalty.at_s + rules.half_life_s * math.log2(max(1.0, penalty.points / rules.reuse_at))
 
 
+def _pack(penalty: Penalty) -> bytes:
+    return _PENALTY.pack(penalty.points, penalty.at_s, penalty.is_suppressed)
+
+
+def _unpack(packed: bytes, at: int) -> Penalty:
+    points, at_s, is_suppressed = _PENALTY.unpack_from(packed, at)
+    return Penalty(points=points, at_s=at_s, is_suppressed=bool(is_suppressed))
+
+
 class Flaps:
     """The penalties of one session and of its prefixes."""
 
@@ -103,6 +115,33 @@ class Flaps:
     def penalties(self) -> Iterator[tuple[Prefix, Penalty]]:
         """All that is remembered of prefixes."""
         yield from self._prefixes.items()
+
+    def pack(self) -> bytes:
+        """All that is remembered, to be stored; nothing where nothing is.
+
+        Points f64, second f64, whether it is suppressed u8, little-endian: the session's, then of each prefix after its
+        size u8 and itself.
+        """
+        if not self._prefixes and not self.session.points:
+            return b""
+        own = (bytes([len(prefix)]) + prefix + _pack(penalty) for prefix, penalty in sorted(self._prefixes.items()))
+        return _pack(self.session) + b"".join(own)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Flaps":
+        """What was packed; raises RouteError when it is broken."""
+        flaps = cls()
+        try:
+            if packed:
+                flaps.session, at = _unpack(packed, 0), _PENALTY.size
+            while packed and at < len(packed):
+                prefix = packed[at + 1 : (at := at + 1 + packed[at])]
+                flaps._prefixes[prefix] = _unpack(packed, at)
+                at += _PENALTY.size
+        except struct.error:
+            raise RouteError("points of damping that are cut off") from None
+        flaps._note_suppressed()
+        return flaps
 
     def punish(self, prefixes: Iterable[Prefix], flap: Flap, rules: DampingRules, *, now_s: float, room: int) -> int:
         """Punish each prefix; at most `room` new ones are remembered. How many were new."""

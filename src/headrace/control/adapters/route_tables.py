@@ -66,6 +66,15 @@ route_chunks = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
+route_flaps = Table(
+    "route_flaps",
+    metadata,
+    _appliance_key(),
+    Column("session_id", String(100), primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
+)
+"""Points of damping, as the node that decides saved them last."""
+
 route_history = Table(
     "route_history",
     metadata,

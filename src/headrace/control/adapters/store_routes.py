@@ -22,6 +22,7 @@ from headrace.control.adapters.database import (
 )
 from headrace.control.adapters.route_tables import (
     route_chunks,
+    route_flaps,
     route_history,
     route_lists,
     route_sessions,
@@ -189,6 +190,25 @@ class SqlRoutes:
                 query = select(route_chunks.c.digest, route_chunks.c.packed).where(route_chunks.c.digest.in_(part))
                 found.update({row.digest: bytes(row.packed) for row in connection.execute(query).all()})
         return found
+
+    def flaps(self) -> Mapping[tuple[ApplianceId, str], bytes]:
+        with self._database.reading() as connection:
+            rows = connection.execute(select(route_flaps)).all()
+        return {(ApplianceId(row.appliance_id), row.session_id): bytes(row.packed) for row in rows}
+
+    def save_flaps(self, flaps: Mapping[tuple[ApplianceId, str], bytes]) -> None:
+        before = self.flaps()
+        if before == flaps:
+            return
+        with self._database.writing(is_durable=False) as connection:
+            known = set(connection.execute(select(appliances.c.appliance_id)).scalars())
+            for name, session_id in before.keys() - flaps.keys():
+                is_gone = (route_flaps.c.appliance_id == name) & (route_flaps.c.session_id == session_id)
+                connection.execute(delete(route_flaps).where(is_gone))
+            for (name, session_id), packed in flaps.items():
+                if name in known and before.get((name, session_id)) != packed:
+                    row = {"appliance_id": name, "session_id": session_id, "packed": packed}
+                    put_row(connection, route_flaps, row)
 
     def past_tables(self, *, at_s: float) -> tuple[PastTable, ...]:
         newest = (

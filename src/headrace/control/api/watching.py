@@ -11,7 +11,7 @@ from headrace.control.api.guard import GuardedRoute, secret_of
 from headrace.control.api.parts import Parts, WithParts
 from headrace.control.api.problems import Refusal, not_found
 from headrace.control.loops.metrics import metric_lines
-from headrace.control.loops.routing import metric_lines as route_lines
+from headrace.control.loops.route_metrics import metric_lines as route_lines
 from headrace.wire.codec import encode
 from headrace.wire.operator import EventView, FleetView
 

@@ -34,7 +34,6 @@ from headrace.routes.effective import (
     judge_again,
     judge_table,
 )
-from headrace.routes.hygiene import FilterReason, count_reasons
 from headrace.routes.model import Hearing, RouteColumns, RouteError, SessionState
 from headrace.routes.retention import Standing, TableRef, choose_table
 from headrace.routes.rpki import VrpStanding, VrpState
@@ -114,6 +113,7 @@ class Routing:
         self._settled_at_s = float("-inf")
         self._swept_at_s = clock.monotonic_s()
         self._tracked = 0
+        self._stored_flaps: Mapping[SessionKey, bytes] = {}
         self.counts = RouteCounts()
 
     def current_hearings(self) -> tuple[Hearing, ...]:
@@ -166,21 +166,34 @@ class Routing:
             event(_log, "rpki_data", level=level, state=standing.state, error=standing.error or "-")
 
     def sweep(self, *, now_s: float) -> None:
-        """Drop what nobody refers to, now and then; for the node that decides."""
+        """Store points of damping and drop what nobody refers to, now and then; for the node that decides."""
         monotonic_s = self._clock.monotonic_s()
         if monotonic_s - self._swept_at_s < SWEEP_S:
             return
         self._swept_at_s = monotonic_s
+        self._save_flaps()
         swept = self._store.sweep_routes(
             unused_since_s=now_s - self._settings.unused_s, history_since_s=now_s - self._settings.history_s
         )
         if swept.tables or swept.chunks:
             event(_log, "routes_swept", tables=swept.tables, chunks=swept.chunks)
 
+    def _save_flaps(self) -> None:
+        # Decisions do not wait for a turn that reads a million routes: next time is soon enough.
+        if not self._settings.damping.is_on or not self._in_turn.acquire(timeout=1.0):
+            return
+        try:
+            flaps = {key: known.flaps.pack() for key, known in self._known.items()}
+        finally:
+            self._in_turn.release()
+        self._store.save_flaps({key: packed for key, packed in flaps.items() if packed})
+
     def turn(self) -> None:
         """Bring the view up to date. Blocks; raises StoreError when the store cannot be asked."""
         with self._in_turn:
             started_s, now_s = self._clock.monotonic_s(), self._clock.now_s()
+            if self._view is None and self._settings.damping.is_on:
+                self._stored_flaps = self._store.flaps()
             due = self._read_changes() | self._again
             due |= {name for name, wake_s in self._wakes_s.items() if wake_s <= now_s}
             if self._has_new_judge():
@@ -198,7 +211,7 @@ class Routing:
                 self._ahead = self._read_ahead(some, now_s)
                 for name in some:
                     self._heard[name] = self._hear(self._speakers[name], now_s)
-            self._ahead = _Ahead()
+            self._ahead, self._stored_flaps = _Ahead(), {}
             self._again = set()
             self._forget()
             self._publish(now_s)
@@ -308,6 +321,7 @@ class Routing:
         if known is None or known.table.listener != listener or known.table.family is not session.family:
             nothing = empty_table(session.family, listener, self._judge)
             known = self._known[key] = _Known(drops=session.drops, changed_s=one.told.changed_s, table=nothing)
+            known.flaps = self._flaps_of(key, now_s)
         self._note_drops(known, session.drops, now_s)
         table = self._table(name, counting.table, known)
         if table is not None:
@@ -363,6 +377,17 @@ class Routing:
             if digest:
                 self._tables[digest, table.listener] = shared
         return shared
+
+    def _flaps_of(self, key: SessionKey, now_s: float) -> Flaps:
+        """What the node that decided before remembered, when this one starts."""
+        try:
+            flaps = Flaps.unpack(self._stored_flaps.get(key, b""))
+        except RouteError as error:
+            event(_log, "flaps_not_read", level=logging.WARNING, appliance=key[0], session=key[1], error=error)
+            return Flaps()
+        flaps.settle(self._settings.damping, now_s=now_s)
+        self._tracked += len(flaps)
+        return flaps
 
     def _note_drops(self, known: _Known, drops: int, now_s: float) -> None:
         if drops > known.drops:
@@ -438,53 +463,3 @@ def _key_of(counted: Iterable[CountedTable]) -> tuple[object, ...]:
 
 def _names(hearings: Iterable[Hearing]) -> list[tuple[tuple[ApplianceId, ...], str]]:
     return [(one.appliances, one.routes.digest) for one in hearings]
-
-
-def filtered_counts(view: RoutesView) -> Mapping[FilterReason, int]:
-    """How many routes of tables that count are left out, by reason."""
-    totals = dict.fromkeys(FilterReason, 0)
-    for appliance in view.appliances.values():
-        for one in appliance.sessions:
-            if one.is_damped:
-                totals[FilterReason.SESSION_DAMPED] += len(one.counted.table)
-                continue
-            for reason, count in count_reasons(one.counted.table.reasons).items():
-                totals[reason] += count
-            if one.counted.damped:
-                totals[FilterReason.DAMPED] += int(one.counted.damped_mask().sum())
-    return totals
-
-
-def metric_lines(routing: Routing) -> Iterable[str]:
-    """Lines for /metrics, without line breaks."""
-    view = routing.view()
-    states = dict.fromkeys(((state, standing) for state in SessionState for standing in Standing), 0)
-    for appliance in view.appliances.values():
-        for one in appliance.sessions:
-            states[one.session.state, one.counting.standing] += 1
-    yield "# HELP headrace_control_route_sessions BGP sessions by state and by whether their routes count."
-    yield "# TYPE headrace_control_route_sessions gauge"
-    for (state, standing), count in states.items():
-        if count or (str(state) == str(standing)):
-            yield f'headrace_control_route_sessions{{state="{state}",standing="{standing}"}} {count}'
-    yield "# HELP headrace_control_routes_filtered Routes that do not count, by reason."
-    yield "# TYPE headrace_control_routes_filtered gauge"
-    for reason, count in filtered_counts(view).items():
-        yield f'headrace_control_routes_filtered{{reason="{reason}"}} {count}'
-    yield "# HELP headrace_control_route_changes_total Changes of heard routes that this node saw."
-    yield "# TYPE headrace_control_route_changes_total counter"
-    for kind, count in routing.counts.changes.items():
-        yield f'headrace_control_route_changes_total{{kind="{kind}"}} {count}'
-    yield "# HELP headrace_control_hearings Groups of appliances that hear the same."
-    yield "# TYPE headrace_control_hearings gauge"
-    yield f"headrace_control_hearings {len(view.hearings)}"
-    yield "# HELP headrace_control_route_tables_failed_total Tables that could not be read."
-    yield "# TYPE headrace_control_route_tables_failed_total counter"
-    yield f"headrace_control_route_tables_failed_total {routing.counts.failed_tables}"
-    yield "# HELP headrace_control_routing_turn_seconds Duration of the last turn that changed something."
-    yield "# TYPE headrace_control_routing_turn_seconds gauge"
-    yield f"headrace_control_routing_turn_seconds {routing.counts.turn_duration_s:.6f}"
-    yield "# HELP headrace_control_rpki_data 1 for the state of the file of validated payloads."
-    yield "# TYPE headrace_control_rpki_data gauge"
-    for vrp_state in VrpState:
-        yield f'headrace_control_rpki_data{{state="{vrp_state}"}} {int(view.vrps.state is vrp_state)}'

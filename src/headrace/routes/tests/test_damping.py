@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.routes.damping import DampingRules, Flap, Flaps, Penalty, points_at, punish, reuse_s, settle
-from headrace.routes.model import parse_prefix
+from headrace.routes.model import RouteError, parse_prefix
 
 RULES = DampingRules()
 P, Q = parse_prefix("192.0.2.0/24"), parse_prefix("198.51.100.0/24")
@@ -78,3 +78,20 @@ def test_a_session_that_drops_again_and_again_is_left_out() -> None:
     assert flaps.session.is_suppressed
     flaps.settle(RULES, now_s=4_000)
     assert not flaps.session.is_suppressed
+
+
+def test_what_is_remembered_is_packed_and_read_again():
+    flaps = Flaps()
+    assert flaps.pack() == b""
+    assert len(Flaps.unpack(b"")) == 0
+    flaps.punish([b"\x0a\0\0\0\x08"] * 8 + [bytes(16) + b"\0"], Flap.WITHDRAWN, DampingRules(), now_s=7.5, room=9)
+    flaps.drop(3, DampingRules(), now_s=8.5)
+    packed = flaps.pack()
+    again = Flaps.unpack(packed)
+    assert dict(again.penalties()) == dict(flaps.penalties())
+    assert (again.session, again.suppressed) == (flaps.session, flaps.suppressed)
+    assert len(again.suppressed) == 1
+    assert again.pack() == packed
+    for size in (1, 16, 18, 30, len(packed) - 1):
+        with pytest.raises(RouteError, match="cut off"):
+            Flaps.unpack(packed[:size])
