@@ -1,6 +1,8 @@
-"""What a full table of BGP costs an appliance: time until it is learned, memory of each process, bytes sent.
+"""What a full table of BGP costs an appliance: time until it is learned, memory of each process, bytes sent; and what
+many small tables cost a control node that starts.
 
     .venv/bin/python bench/routes.py [--prefixes 1000000] [--changes 20] [--quick] [--json]
+    .venv/bin/python bench/routes.py --start 2000x150,100x5000
 
 One peer sends a table shaped like the Internet's: about six prefixes to an UPDATE, each with its own path and
 communities. The speaker and the reports are those of `headrace agent`; the peer and a control plane that keeps digests
@@ -33,10 +35,22 @@ from headrace.appliance.bgp.testing_routers import (
     peer,
 )
 from headrace.appliance.testing_peers import Asked, Told, serving
+from headrace.base.clock import SystemClock
+from headrace.base.ids import ApplianceId
 from headrace.base.rng import Rng, make_rng
+from headrace.control.adapters.store import SqlStore, open_store
+from headrace.control.adapters.vrp_file import VrpFile
+from headrace.control.loops.routing import Routing
+from headrace.control.loops.testing import enrol
+from headrace.control.routes import RouteSettings, StoredSpeaker, take_message
 from headrace.routes.chunks import split_chunks
+from headrace.routes.columns import count_routes
+from headrace.routes.effective import ChunkPlace
+from headrace.routes.model import AddressFamily, Attributes, RouteOrigin
+from headrace.routes.table import Table
+from headrace.routes.testing_tables import make_session
 from headrace.wire.codec import decode, encode
-from headrace.wire.routes import MOST_BODY_BYTES, RoutesAnswer, RoutesRequest, TableAnswer, TableRequest
+from headrace.wire.routes import MOST_BODY_BYTES, RoutesAnswer, RoutesRequest, SessionTable, TableAnswer, TableRequest
 from rig.machine import machine_facts
 from rig.summary import spread
 
@@ -144,8 +158,10 @@ class Digests:
         if asked.path == "/v1/agent/routes/table":
             table = decode(TableRequest, asked.body)
             refs = dict(self._tables.get(table.base_digest, {}))
+            for number in table.gone:
+                refs.pop(number, None)
             refs |= {ref.number: ref.digest for ref in table.chunks}
-            self._tables = {table.table_digest: refs}
+            self._tables[table.table_digest] = refs
             return Told(body=encode(TableAnswer(unknown_chunks=tuple(set(refs.values()) - self._chunks))))
         for chunk in split_chunks(asked.body, most_bytes=MOST_BODY_BYTES):
             self._sent += 1
@@ -153,10 +169,11 @@ class Digests:
         return Told(status=204)
 
     def _sessions(self, request: RoutesRequest) -> Told:
-        digests = [table.table_digest for table in request.sessions if table.table_digest]
+        digests = [digest for one in request.sessions for digest in (one.table_digest, one.times_digest) if digest]
         unknown = [each for each in digests if not set(self._tables.get(each, {0: ""}).values()) <= self._chunks]
         if digests and not unknown and digests[0] != self._whole:
             self._whole = digests[0]
+            self._tables = {digest: self._tables[digest] for digest in digests}
             self._events.send((time.time(), request.sessions[0].session.prefixes, self._sent, self._bytes))
         return Told(body=encode(RoutesAnswer(sequence=request.sequence, unknown_tables=tuple(unknown), interval_s=1.0)))
 
@@ -266,13 +283,63 @@ def most_mib(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
+# ---- a control node that starts
+
+
+def fill(store: SqlStore, tables: int, prefixes: int) -> None:
+    """As many appliances, each with a table of its own; 8 routes have a path in common."""
+    rng = make_rng(1)
+    for number in range(tables):
+        name = ApplianceId(f"a{number}")
+        enrol(store, name, "http://192.0.2.10", site=f"s{number}")
+        table = Table(AddressFamily.IPV4)
+        while len(table) < prefixes:
+            path = (BAD_AS, rng.randrange(1, 400_000), rng.randrange(1, 400_000))
+            said = Attributes(as_path=path, origin=RouteOrigin.IGP, next_hop="192.0.2.1")
+            first = rng.randrange(FIRST, FIRST << 7)
+            some = [struct.pack(">IB", (first + (near << 8)) & 0xFFFFFF00, 24) for near in range(8)]
+            table.announce(some[: prefixes - len(table)], said, now_s=1)
+        for _ in table.pack():
+            pass
+        packed = table.packed()
+        places = tuple(ChunkPlace(number=at, digest=digest) for at, digest in sorted(packed.digests.items()))
+        store.put_list(packed.digest, places, by=name, now_s=1.0)
+        counts = count_routes(packed.chunks.values())
+        chunks = {digest: (body, count) for (digest, body), count in zip(packed.chunks.items(), counts, strict=True)}
+        store.put_chunks(chunks, by=name, now_s=1.0)
+        told = SessionTable(session=make_session(), table_digest=packed.digest)
+        asked = RoutesRequest(appliance_id=name, boot_id="b", sequence=1, sessions=(told,))
+        before, whole = StoredSpeaker(appliance_id=name), {packed.digest: prefixes}
+        taken = take_message(before, asked, whole, RouteSettings(), now_s=2.0)
+        store.save_speaker(taken, expected_boot_id="", expected_sequence=0, history_step_s=1.0, now_s=2.0)
+
+
+def start(text: str) -> None:
+    """Print how long a node takes to read so many tables of so many prefixes from SQLite."""
+    for pair in text.split(","):
+        tables, prefixes = map(int, pair.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            store = open_store(f"sqlite:///{folder}/store.db")
+            fill(store, tables, prefixes)
+            routing = Routing(store, RouteSettings(), SystemClock(), VrpFile(None, RouteSettings().rpki))
+            began_s = time.perf_counter()
+            routing.turn()
+            took_s = time.perf_counter() - began_s
+            print(f"{tables} tables of {prefixes}: {took_s:.2f} s, {1000 * took_s / tables:.2f} ms a table")
+            store.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prefixes", type=int, default=1_000_000)
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="a small table: to see that it works; keeps no samples")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--start", metavar="TABLESxPREFIXES,...", help="only what a starting control node takes")
     arguments = parser.parse_args()
+    if arguments.start:
+        start(arguments.start)
+        return
     prefixes, changes = (20_000, 5) if arguments.quick else (arguments.prefixes, arguments.changes)
     if os.geteuid() != 0:
         print("bench/routes.py makes a network namespace: run it as root", file=sys.stderr)
