@@ -23,7 +23,8 @@ from headrace.steering.load import TAKES, Ledger, Met, draw_of, outcome
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
-from headrace.steering.rank import Given, Sharing, choose, choose_new, choose_running, walk
+from headrace.steering.rank import Sharing, choose, choose_new, choose_running, walk
+from headrace.steering.runs import Given
 from headrace.wire.codec import encode
 from headrace.wire.operator import Problem
 

@@ -43,10 +43,11 @@ class Approaches:
     """Appliances that hear them."""
     last_resort: Approach
     """Appliances that serve them when no routed one can."""
-    usual: dict[int, Any] = field(default_factory=dict)
-    """By slot of titles, what new sessions are given when all in question hold the title and take all sessions, and
-    what tells whether they hold it; by the number of a title, negative, what is given where some do not hold it.
-    `rank.choose_new` keeps it, valid while nothing but loads changes with them."""
+    given: dict[int, Any] = field(default_factory=dict)
+    """What new sessions are given while all take all, by number of the title. `rank.choose_new` keeps it, under one
+    configuration; valid while nothing but loads changes with these ways."""
+    plans: list[Any] = field(default_factory=list)
+    """One at most, of the same: how it goes through the steps."""
 
 
 def approaches(

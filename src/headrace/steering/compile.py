@@ -5,9 +5,8 @@ of routes hear them, in the same order of preference: then all answers for them 
 Input is a `SteeringSnapshot`; nothing here changes once it is built.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
@@ -18,6 +17,7 @@ from headrace.steering.load import TAKES, Met
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
 from headrace.steering.rendezvous import Roster, hash_key
 from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
+from headrace.steering.runs import Memory, Pick, Picks
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
 MOST_UNIONS = 50_000
@@ -51,50 +51,6 @@ class Library:
 
     source: Sequence[object]
     titles: Titles
-
-
-class Memory:
-    """Bounds what is remembered of choices, over all classes of clients: past `most`, all is forgotten at once."""
-
-    def __init__(self, most: int = 300_000) -> None:
-        self._most = most
-        self._used = 0
-        self._dicts: list[dict[int, Any]] = []
-
-    def put(self, remembered: dict[int, Any], slot: int, value: object) -> None:
-        """Remember a value in one of the dictionaries that are bounded together."""
-        if self._used >= self._most:
-            for one in self._dicts:
-                one.clear()
-            self._dicts, self._used = [], 0
-        if not remembered:
-            self._dicts.append(remembered)
-        remembered[slot] = value
-        self._used += 1
-
-
-class Pick(NamedTuple):
-    """An appliance that new sessions may be given, as far as its load is not looked at."""
-
-    appliance: SnapshotAppliance
-    holds: Callable[[int], bool]
-    """Whether it holds the title of a number."""
-    name: ApplianceId
-    site_id: SiteId
-    key: int
-    """64 bits of its id, for `load.outcome`."""
-    taking: Met
-    """Where it takes the session."""
-
-
-class Picks(NamedTuple):
-    """Equally good appliances, as new sessions are given them."""
-
-    roster: Roster
-    rows: tuple[Pick | None, ...]
-    """For each member of the roster what may be picked."""
-    holds: Callable[[int], bool] | None
-    """Where they hold the same: whether they hold the title of a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,13 +111,7 @@ class CompiledSnapshot:
                 roster = self.rosters[hearers[0]]
             else:
                 roster = Roster(member for no in hearers for member in self.rosters[no].members)
-            rows = tuple(self._pick(name) for name, _ in roster.members)
-            sets = {id(one.appliance.holdings): one.holds for one in rows if one}
-            known = self.picks[hearers] = Picks(
-                roster=roster,
-                rows=rows,
-                holds=next(iter(sets.values())) if len(sets) == 1 else None,
-            )
+            known = self.picks[hearers] = Picks(roster, tuple(self._pick(name) for name, _ in roster.members))
         return known
 
     def _pick(self, name: str) -> Pick | None:

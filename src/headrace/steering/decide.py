@@ -3,17 +3,19 @@
 Remembers how each class of clients is reached.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headrace.steering.approach import Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot
+from headrace.steering.library import TitleRef, Titles
 from headrace.steering.load import draw_of
-from headrace.steering.rank import Given, Limits, Sharing, choose_new
+from headrace.steering.rank import Limits, Sharing, choose_new
 from headrace.steering.rendezvous import hash_key
+from headrace.steering.runs import Given
 
 MOST_PLACES = 200_000
 """Classes of clients at a place whose approach is remembered."""
-_EVERYBODY = Sharing()
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -26,6 +28,9 @@ class Decider:
     """How much each appliance takes, of those that do not take all; may change between decisions."""
     _ways: dict[int, Approaches]
     _placed: dict[tuple[int, Location], Approaches]
+    _class_no: Callable[[bytes], int]
+    _titles: Titles
+    _refs: Mapping[str, TitleRef]
 
     def __init__(self, compiled: CompiledSnapshot, limits: Limits, levels: dict[str, int]) -> None:
         self.compiled = compiled
@@ -33,19 +38,22 @@ class Decider:
         self.levels = levels
         self._ways = {}
         self._placed = {}
+        self._class_no = compiled.network.routes.class_no
+        self._titles = compiled.library.titles
+        self._refs = self._titles.refs
 
     def decide(self, address: bytes, title_id: str, location: Location | None = None) -> Given | None:
         """Pathways for a client, given by its address in network byte order; None when there is no such title."""
         compiled = self.compiled
-        title = compiled.library.titles.ref(title_id)
+        title = self._refs.get(title_id) or self._titles.ref(title_id)
         if title is None:
             return None
-        class_no = compiled.network.routes.class_no(address)
+        class_no = self._class_no(address)
         ways = self._ways.get(class_no) if location is None else self._placed.get((class_no, location))
         if ways is None:
             ways = self._approach(class_no, location)
         if not self.levels:
-            return choose_new(compiled, ways, title, self.limits, _EVERYBODY)
+            return ways.given.get(title.number) or choose_new(compiled, ways, title, self.limits)
         sharing = Sharing(levels=self.levels, draw=draw_of(address, hash_key(title_id)))
         return choose_new(compiled, ways, title, self.limits, sharing)
 

@@ -92,20 +92,21 @@ class Titles(Mapping[str, CompiledTitle]):
     def __init__(self, titles: Sequence[Title], index: TitleIndex | None = None) -> None:
         self.source = titles
         self._index = index or index_titles(titles)
-        self._refs: dict[str, TitleRef] = {}
+        self.refs: dict[str, TitleRef] = {}
+        """What `ref` found, as far as it is remembered."""
         self._read: dict[int, CompiledTitle] = {}
 
     def ref(self, title_id: str) -> TitleRef | None:
         """A title, without reading it; None for an unknown id, but for one in 10**12 of them: `get` is exact."""
-        known = self._refs.get(title_id)
+        known = self.refs.get(title_id)
         if known is None:
             key = hash_key(title_id)
             at = bisect_left(self._index.ids, key)
             if at < len(self._index.ids) and self._index.ids[at] == key:
                 known = TitleRef(self._index.id_numbers[at], slot_of(key))
-                if len(self._refs) >= MOST_FOUND:
-                    self._refs.clear()
-                self._refs[title_id] = known
+                if len(self.refs) >= MOST_FOUND:
+                    self.refs.clear()
+                self.refs[title_id] = known
         return known
 
     def holder(self, sha256: str) -> CompiledTitle | None:

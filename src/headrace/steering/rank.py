@@ -12,17 +12,17 @@ runs is treated more gently than a new one: see `Session`. Pure: no clock, no ch
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState
 from headrace.steering.approach import Approach, Approaches, Location, approaches
-from headrace.steering.compile import CompiledSnapshot, Pick, order_fault
+from headrace.steering.compile import CompiledSnapshot, order_fault
 from headrace.steering.library import CompiledTitle
 from headrace.steering.load import REFUSES, STEPS, TAKES, LoadRules, Met, fresh_levels, is_taken, outcome, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rendezvous import hash_key, rendezvous_score
+from headrace.steering.runs import Given, Memory, Pick, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,51 +146,57 @@ def choose(
     return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, met=tuple(met))
 
 
-class Given(NamedTuple):
-    """What a session is given."""
+class _Plan:
+    """How new sessions go through the steps of an approach."""
 
-    appliances: tuple[SnapshotAppliance, ...]
-    """Best first."""
-    best: str
-    """Where it should be; '' when there is only what it has already."""
-    is_last_resort: bool
-    met: tuple[Met, ...]
-    """On the way to it."""
+    __slots__ = ("last_resort", "last_start", "routed", "start")
+
+    def __init__(self, compiled: CompiledSnapshot, ways: Approaches, limits: Limits) -> None:
+        self.start = compiled.memory.start(limits.pathways, limits.sites, is_last_resort=False)
+        self.last_start = compiled.memory.start(limits.pathways, limits.sites, is_last_resort=True)
+        self.routed: list[Any] = [hearers for _, hearers in ways.routed.steps]
+        """Hearers, and `Picks` once they were asked for."""
+        self.last_resort: list[Any] = [hearers for _, hearers in ways.last_resort.steps]
 
 
 def choose_new(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
 ) -> Given:
-    """What `choose` gives a new session, at a tenth of the cost: nothing is made that is not needed for it.
-
-    What is given for titles that all in question hold is remembered by slot: see `Approaches.usual`.
-    """
+    """What `choose` gives a new session, at a tenth of the cost: see `runs`."""
     if sharing.levels or limits.sites > 2:
         return _choose_sharing(compiled, ways, title, limits, sharing)
-    number, slot = title.number, title.slot
-    usual = ways.usual.get(slot)
-    if usual is not None:
-        for holds in usual[1]:
-            if not holds(number):
-                break
-        else:
-            return usual[0]  # type: ignore[no-any-return]
-        own = ways.usual.get(-number)
-        if own is not None:
-            return own  # type: ignore[no-any-return]
-    lacking: list[bool] = []
-    found = _first_holders(compiled, ways.routed, number, slot, limits, lacking)
-    is_last = not found
-    if is_last:
-        found = _first_holders(compiled, ways.last_resort, number, slot, limits, lacking)
-    best = found[0][2] if found else ""
-    given = Given(tuple([one[0] for one in found]), best, is_last and bool(found), tuple([one[5] for one in found]))
-    if found and not lacking:
-        holds_of = {id(one.appliance.holdings): one.holds for one in found}
-        compiled.memory.put(ways.usual, slot, (given, tuple(holds_of.values())))
-    elif number:
-        compiled.memory.put(ways.usual, -number, given)
+    number = title.number
+    given: Given | None = ways.given.get(number)
+    if given is None:
+        if not ways.plans:
+            ways.plans.append(_Plan(compiled, ways, limits))
+        plan, memory = ways.plans[0], compiled.memory
+        run = _run(compiled, plan.start, plan.routed, title, memory)
+        if not run.picks and plan.last_resort:
+            run = _run(compiled, plan.last_start, plan.last_resort, title, memory)
+        given = run.given
+        if number:
+            memory.put(ways.given, number, given)
     return given
+
+
+def _run(compiled: CompiledSnapshot, run: Run, steps: list[Any], title: Wanted, memory: Memory) -> Run:
+    """How a run goes on through steps of an approach."""
+    number, slot = title.number, title.slot
+    for at, step in enumerate(steps):
+        picks = step
+        if picks.__class__ is tuple:
+            picks = steps[at] = compiled.picked(step)
+        lead = picks.lead(slot, number, memory)
+        if lead is None:
+            continue
+        if run.lone_site is None:
+            run = run.after.get(lead) or run.grown(lead, memory)
+        else:
+            run = run.spread(lead.picks, memory)
+        if run.is_done:
+            break
+    return run
 
 
 def choose_running(
@@ -212,42 +218,6 @@ def choose_running(
         is_last_resort=choice.approach is ways.last_resort,
         met=choice.met,
     )
-
-
-def _first_holders(
-    compiled: CompiledSnapshot, approach: Approach, number: int, slot: int, limits: Limits, lacking: list[bool]
-) -> list[Pick]:
-    """The best ones that hold a title, the last of another site than the first where there is one."""
-    pathways = limits.pathways
-    holders = _holders(compiled, approach, number, slot, lacking)
-    found = list(islice(holders, pathways))
-    if len(found) == pathways > 1 < limits.sites:
-        site = found[0][3]
-        if all([one[3] == site for one in found]):
-            other = next((one for one in holders if one[3] != site), None)
-            if other is not None:
-                found[-1] = other
-    return found
-
-
-def _holders(
-    compiled: CompiledSnapshot, approach: Approach, number: int, slot: int, lacking: list[bool]
-) -> Iterator[Pick]:
-    """All that hold a title, best first; tells in `lacking` when one was passed over that does not."""
-    known = compiled.picks
-    for _, hearers in approach.steps:
-        roster, rows, all_hold = known.get(hearers) or compiled.picked(hearers)
-        if all_hold is not None and not all_hold(number):
-            lacking.append(True)
-            continue
-        for at in roster.order(slot):
-            one = rows[at]
-            if one is None:
-                continue
-            if all_hold is not None or one[1](number):
-                yield one
-            else:
-                lacking.append(True)
 
 
 def _choose_sharing(

@@ -69,6 +69,11 @@ class Roster:
         at = (slot - number * self._slots_a_block) * count
         return block[at : at + count]
 
+    def table(self) -> bytes | None:
+        """The orders of all slots, one after the other, where they are computed at once anyway; else None."""
+        is_small = self._slots_a_block == SLOTS and self.members
+        return bytes(self._blocks.get(0) or self._block(0)) if is_small else None
+
     def _block(self, number: int) -> Sequence[int]:
         count = len(self.members)
         if len(self._blocks) * self._slots_a_block * count >= _MOST_ORDERED:
