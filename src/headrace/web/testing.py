@@ -20,6 +20,7 @@ from starlette.routing import Route
 from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId, RenditionId, Sha256, SiteId, TitleId
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, Title, TrackKind
+from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import (
     AdminState,
     Appliance,
@@ -60,6 +61,7 @@ class StandInControl:
         self.fleet = make_fleet(clock.now_s())
         self.titles = make_titles(clock.now_s())
         self.events = make_events(clock.now_s())
+        self.windows: tuple[MaintenanceWindow, ...] = ()
         self.is_streaming = True
         """Set to False to cut every stream and refuse new ones, as a dying control plane would."""
         self.app = Starlette(
@@ -68,6 +70,10 @@ class StandInControl:
                 Route("/v1/fleet", self._allowed(lambda _request: encode(self._now()))),
                 Route("/v1/titles", self._allowed(self._titles)),
                 Route("/v1/events", self._allowed(self._events)),
+                Route(
+                    "/v1/maintenance",
+                    self._allowed(lambda _request: encode(self.windows, tuple[MaintenanceWindow, ...])),
+                ),
                 Route("/v1/stream", self._stream),
                 Route("/v1/appliances/{id}", self._change, methods=["PATCH"]),
             ]

@@ -53,6 +53,7 @@ export function showPosition(seconds) {
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MINUTE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { year: "numeric", month: "short", day: "numeric" });
 
 /** UTC epoch seconds as the viewer's wall clock, "20:31:05". */
@@ -62,4 +63,11 @@ export const showClock = (epochS) => CLOCK.format(new Date(epochS * 1000));
 export function showInstant(epochS) {
   const day = DAY.format(new Date(epochS * 1000));
   return day === DAY.format(new Date()) ? showClock(epochS) : `${day}, ${showClock(epochS)}`;
+}
+
+/** UTC epoch seconds to the minute, as "22 Nov 2026, 20:31"; the day of `besideS` is left out. */
+export function showMinute(epochS, besideS = Date.now() / 1000) {
+  const [day, beside] = [epochS, besideS].map((one) => DAY.format(new Date(one * 1000)));
+  const minute = MINUTE.format(new Date(epochS * 1000));
+  return day === beside ? minute : `${day}, ${minute}`;
 }

@@ -10,6 +10,7 @@ import { routesView } from "/static/js/routes.js";
 import { askForToken, currentRole, keepDemoToken, signIn, signOut, takeFragment } from "/static/js/session.js";
 import { follow } from "/static/js/stream.js";
 import { titlesView } from "/static/js/titles.js";
+import { windowsPanel } from "/static/js/windows.js";
 import { healthWords, reasonWords } from "/static/js/words.js";
 
 const VIEWS = ["fleet", "titles", "routes", "events"];
@@ -25,6 +26,7 @@ const store = {
 };
 
 const fleet = fleetView(store);
+const windows = windowsPanel();
 const titles = titlesView(store);
 const routes = routesView(store);
 const events = eventsView(store);
@@ -45,6 +47,7 @@ function takeEvent(event) {
   store.events = merged(store.events, [event]);
   events.update();
   appliance.update();
+  if (event.kind.startsWith("maintenance.")) windows.load({ isForced: true });
   if (event.kind.startsWith("title.")) titles.load({ isForced: true });
   if (event.kind.startsWith("route-session.") && currentView() === "routes") routes.load({ isForced: true });
 }
@@ -104,6 +107,7 @@ async function start(role) {
 
 /** The stream tells what happens from now on; what was before, also while it was cut, is asked for. */
 async function catchUp() {
+  windows.load({ isForced: true });
   titles.load({ isForced: true });
   const loaded = await loadEvents().catch(() => []);
   store.events = merged(store.events, loaded); // read only now: the stream may have brought some meanwhile
@@ -140,6 +144,7 @@ byId("sign-out").addEventListener("click", async () => {
 addEventListener("hashchange", () => (/^#(token|demo)=/.test(location.hash) ? begin() : route()));
 setInterval(() => {
   fleet.tick();
+  if (stream && currentView() === "fleet") windows.load();
   if (stream && currentView() === "routes") routes.load(); // the stream does not tell of routes
 }, 1_000);
 begin();
