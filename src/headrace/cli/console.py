@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headrace.base.errors import HeadraceError, UsageError
 from headrace.wire.client import ControlClient, open_client
+from headrace.wire.codec import encode
 
 T = TypeVar("T")
 
@@ -82,6 +83,25 @@ def ask_control(
             return await work(client)
 
     return asyncio.run(run())
+
+
+def look(
+    path: str,
+    shape: type[T],
+    *,
+    control: list[str] | None,
+    token_file: Path | None,
+    ca: Path | None,
+    as_json: bool,
+) -> T | None:
+    """What the control plane has at a path, to show it to people; None when it was printed as JSON for programs."""
+    found = ask_control(
+        lambda client: client.call("GET", path, answer=shape), control=control, token_file=token_file, ca=ca
+    )
+    if not as_json:
+        return found
+    typer.echo(encode(found, shape).decode())
+    return None
 
 
 def read_token(token_file: Path | None) -> str:

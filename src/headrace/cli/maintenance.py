@@ -10,7 +10,7 @@ from headrace.base.errors import UsageError
 from headrace.base.ids import appliance_id, site_id
 from headrace.base.instants import read_duration, read_instant, read_zone, show_instant
 from headrace.base.units import show_duration
-from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, look, out
 from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.wire.codec import encode
 from headrace.wire.operator import MaintenanceRequest
@@ -90,13 +90,9 @@ def _list(
 
     Example: [bold]headrace maintenance list --past[/]
     """
-    shape = tuple[MaintenanceWindow, ...]
-    path = "/v1/maintenance" + ("?past=true" if past else "")
-    windows: tuple[MaintenanceWindow, ...] = ask_control(
-        lambda client: client.call("GET", path, answer=shape), control=control, token_file=token_file, ca=ca
-    )
-    if as_json:
-        typer.echo(encode(windows, shape).decode())
+    path, shape = "/v1/maintenance" + ("?past=true" if past else ""), tuple[MaintenanceWindow, ...]
+    windows = look(path, shape, control=control, token_file=token_file, ca=ca, as_json=as_json)
+    if windows is None:
         return
     table = Table("window", "for", "state", "start", "end", "reason", "note")
     for one in windows:
@@ -117,11 +113,8 @@ def _show(
     Example: [bold]headrace maintenance show w3[/]
     """
     path = f"/v1/maintenance/{_window_id(window)}"
-    one = ask_control(
-        lambda client: client.call("GET", path, answer=MaintenanceWindow), control=control, token_file=token_file, ca=ca
-    )
-    if as_json:
-        typer.echo(encode(one).decode())
+    one = look(path, MaintenanceWindow, control=control, token_file=token_file, ca=ca, as_json=as_json)
+    if one is None:
         return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")

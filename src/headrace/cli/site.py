@@ -12,10 +12,9 @@ from rich.table import Table
 from headrace.base.errors import UsageError
 from headrace.base.ids import site_id
 from headrace.base.units import show_count
-from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, look, out
 from headrace.fleet.model import Site, SiteKind
 from headrace.wire.client import ControlClient
-from headrace.wire.codec import encode
 
 SiteArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the site.")]
 
@@ -89,12 +88,8 @@ def _list(control: ControlUrl = None, token_file: TokenFile = None, ca: CaFile =
 
     Example: [bold]headrace site list --json[/]
     """
-    shape = tuple[Site, ...]
-    sites: tuple[Site, ...] = ask_control(
-        lambda client: client.call("GET", "/v1/sites", answer=shape), control=control, token_file=token_file, ca=ca
-    )
-    if as_json:
-        typer.echo(encode(sites, shape).decode())
+    sites = look("/v1/sites", tuple[Site, ...], control=control, token_file=token_file, ca=ca, as_json=as_json)
+    if sites is None:
         return
     table = Table("site", "name", "kind", "place", "region", "prefixes", "last resort")
     for site in sites:
@@ -115,11 +110,8 @@ def _show(
     Example: [bold]headrace site show ams1[/]
     """
     path = f"/v1/sites/{site_id(site)}"
-    found = ask_control(
-        lambda client: client.call("GET", path, answer=Site), control=control, token_file=token_file, ca=ca
-    )
-    if as_json:
-        typer.echo(encode(found).decode())
+    found = look(path, Site, control=control, token_file=token_file, ca=ca, as_json=as_json)
+    if found is None:
         return
     out.print(found.site_id, style="bold", end=" ")
     out.print(f"{found.name}\n{found.kind}, {_place(found)}{', region ' + found.region if found.region else ''}")

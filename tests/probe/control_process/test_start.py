@@ -64,6 +64,11 @@ def use_cli(node: Node, cli: Cli) -> None:
     assert (status.code, "Sites without appliances: ams1" in status.out) == (0, True)
     as_json = json.loads(cli("status", "--json", *node.options).out)
     assert [site["prefixes"] for site in as_json["sites"]] == [["192.0.2.0/24"]]
+    listed = json.loads(cli("site", "list", "--json", *node.options).out)
+    shown = json.loads(cli("site", "show", "ams1", "--json", *node.options).out)
+    assert listed == [shown]
+    for words in (("list",), ("show", "ams1")):
+        assert "192.0.2.0/24" in cli("site", *words, *node.options).out
     wrong = cli("status", "--control", node.url, "--ca", str(node.folder / "ca.pem"), token="hro_wrong")
     assert (wrong.code, "Traceback" in wrong.err) == (24, False)
     assert cli("appliance", "show", "none", *node.options).code == 25
