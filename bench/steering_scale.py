@@ -7,7 +7,8 @@ A model Internet is made from the seed: networks of Zipf-like size announce IPv4
 inside others; most sites are embedded and hear one network and its customers, some peer with a few large ones, some are
 at exchanges and hear a part of everybody. Clients are spread over networks, titles asked for, by Zipf's law; embedded
 appliances hold the head of the catalogue. One process, one core; seconds are CPU seconds. Peers get the same routes,
-clients and titles: a py-radix tree with a Python loop over what covers the client.
+clients and titles: a py-radix tree with a Python loop over what covers the client; a MaxMind reader and nginx `geo`
+only look prefixes up.
 """
 
 import argparse
@@ -44,9 +45,12 @@ from headrace.steering.model import SnapshotAppliance, SteeringSnapshot
 from headrace.steering.rank import Limits
 from headrace.steering.testing import HEALTHY
 from headrace.wire.snapshot import PackMemory, SnapshotParts, is_small, pack_sections, unpack_snapshot, write_table
+from steering_lookups import geo_answers, mmdb_lookups
 
 Rows = np.ndarray
 KINDS = [SiteKind.EMBEDDED] * 16 + [SiteKind.PRIVATE_PEERING] * 3 + [SiteKind.PUBLIC_PEERING]
+MOST_LOOKED_UP = 100_000
+"""Prefixes that peers are given: a MaxMind DB takes some 0.1 ms each to write."""
 GOALS = {
     "snapshot built, s": 60.0,
     "memory while building, GiB": 2.0,
@@ -229,6 +233,17 @@ class World:
             hearings=tuple(self.hearings),
         )
 
+    def prefixes(self) -> list[tuple[str, int]]:
+        """All of them with their networks, outer ones before those inside them."""
+        found = []
+        for starts, lengths, owners, kind, shift in (
+            (self.v4, self.lengths_v4, self.owner_v4, ipaddress.IPv4Address, 0),
+            (self.v6, self.lengths_v6, self.owner_v6, ipaddress.IPv6Address, 64),
+        ):
+            order = np.argsort(lengths, kind="stable").tolist()
+            found += [(f"{kind(int(starts[at]) << shift)}/{lengths[at]}", int(owners[at])) for at in order]
+        return found
+
     def requests(self, count: int) -> list[tuple[bytes, str]]:
         """Clients by the size of their network, titles by Zipf's law."""
         rng, titles = self.rng, len(self.titles)
@@ -291,6 +306,15 @@ class Peer:
                 if len(found) >= 4 and len({one.site_id for one in found}) > 1:
                     return found[:4]
         return found
+
+
+def look_up(world: World, addresses: list[bytes], folder: Path, rows: dict[str, float]) -> None:
+    """What those give who know prefixes only."""
+    prefixes = world.prefixes()[:MOST_LOOKED_UP]
+    rows["peers that look up: prefixes"] = len(prefixes)
+    rows["MaxMind reader: look-ups a second"] = mmdb_lookups(prefixes, addresses, folder)
+    for name, answers in geo_answers(prefixes, addresses, folder).items():
+        rows[f"nginx, {name}: answers a CPU second"] = answers
 
 
 def timed(work: Callable[[], object]) -> tuple[float, object]:
@@ -464,6 +488,7 @@ def main() -> int:
             seconds, peer = timed(lambda: Peer(world))
             rows["py-radix: built, s"] = seconds
             rows["py-radix with a loop: decisions a second"] = rate(peer.decide, requests[:20_000], 1)
+            look_up(world, [address for address, _ in requests[:200_000]], folder, rows)
     machine = {"kernel": platform.release(), "python": platform.python_version(), "load": os.getloadavg()}
     sizes = {key: value for key, value in vars(options).items() if key != "out"}
     options.out.parent.mkdir(parents=True, exist_ok=True)
