@@ -86,7 +86,10 @@ class RoutedLayout(Layout):
         return (f"http://{CLIENT}:{self.port + 100}", f"http://{CLIENT}:{self.port + 101}")
 
     def control_toml(self, *, demo_url: str) -> str:
-        return super().control_toml(demo_url=demo_url) + "[routes.hygiene]\ntakes_bogons = true\n"
+        """A session that came back keeps what it had for a short time only: a route is withdrawn soon after."""
+        return super().control_toml(demo_url=demo_url) + (
+            "[routes.hygiene]\ntakes_bogons = true\n[routes.retention]\nrelearn_s = 5.0\n"
+        )
 
     def agent_toml(self, appliance: str) -> str:
         return super().agent_toml(appliance) + (
@@ -232,7 +235,7 @@ def test_players_go_on_and_end_where_the_routes_say(network: RoutedNetwork, rout
     until_chosen("metro-1 to hear nothing", {"metro-2": "chosen", "campus-1": "chosen", "metro-1": "no-route"})
     until_on(viewers, "metro-2")
     for viewer in viewers:
-        viewer.play_on(5)
+        viewer.play_on(3)
         viewer.assert_unbroken()
     asked = ("--client", CLIENT, "--title", TITLE, "--snapshot", str(network.layout.folder / "steer-1/snapshot.bin"))
     command = headrace_command("steer", "explain", *asked, "--json")
