@@ -91,7 +91,7 @@ class RouteCompiler:
         self._hearings: tuple[Hearing, ...] = ()
         self._memory = RouteMemory()
         self._work: threading.Thread | None = None
-        self._done: tuple[RouteTable, tuple[Hearing, ...]] | None = None
+        self._done: tuple[tuple[tuple[str, ...], ...], RouteTable, tuple[Hearing, ...]] | None = None
 
     def ready(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...]) -> tuple[Hearing, ...]:
         """The newest hearings whose routes are compiled, in `table`; `hearings` themselves, or those before."""
@@ -121,12 +121,13 @@ class RouteCompiler:
         if self._work is None or self._work.is_alive():
             return
         self._work = None
-        if self._done is not None and prefixes == self._prefixes:
-            self.table, self._hearings = self._done
+        if self._done is not None and self._done[0] == prefixes == self._prefixes:
+            _, self.table, self._hearings = self._done
         self._done = None
 
     def _compile(self, sites: tuple[Site, ...], hearings: tuple[Hearing, ...], memory: RouteMemory) -> None:
-        self._done = (compile_routes(sites, hearings, memory), hearings)
+        table = compile_routes(sites, hearings, memory)
+        self._done = (tuple(site.prefixes for site in sites), table, hearings)
 
 
 def _digests(hearings: tuple[Hearing, ...]) -> tuple[str, ...]:

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from headrace.control.loops.testing import make_title
 from headrace.control.model import FleetRow, SetHead, StoredReport, StoredTitle, Versions
 from headrace.fleet.model import ApplianceReport, HealthState, LoadReport, Site
 from headrace.fleet.testing import make_appliance, make_track
+from headrace.steering.flatten import RouteMemory
 from headrace.steering.testing import make_hearing
 from headrace.wire.snapshot import unpack_snapshot
 
@@ -149,3 +151,15 @@ def test_many_routes_are_compiled_beside_the_turns():
     assert compiler.ready(STATE.sites, moved) is moved, "who hears them needs no compilation"
     other = (Site(site_id="s-2", prefixes=("192.0.2.0/24",)),)
     assert compiler.ready(other, second) is second, "other sites at once: sources are numbered by them"
+
+
+def test_routes_that_were_compiled_for_other_sites_are_not_taken():
+    compiler = RouteCompiler(most_inline=1)
+    first, second = ((make_hearing(["a-1"], *(f"10.{no}.0.0/16 {hops}" for no in range(9))),) for hops in (2, 3))
+    compiler.ready(STATE.sites, first)
+    other = (Site(site_id="s-2", prefixes=("192.0.2.0/24",)), *STATE.sites)
+    compiler.ready(other, second)
+    compiler._compile(STATE.sites, second, RouteMemory())  # begun before the sites changed, done after
+    compiler._work = threading.Thread()
+    assert compiler.ready(other, second) is second
+    assert compiler.table.coverage(bytes([10, 0, 0, 1]))[-1] == (16, 3, 0, len(other)), "after both sites"
