@@ -27,6 +27,8 @@ class FakeRouteControl:
         self.tables: dict[str, TableRequest] = {}
         self.chunks: dict[str, Chunk] = {}
         self.times: dict[str, bytes] = {}
+        self._in_force: dict[str, SessionTable] = {}
+        """By peer: the last table that was whole when it was named, as the control plane goes about it."""
         self._known: dict[bytes, Attributes] = {}
         self.list_bytes: list[int] = []
         """Sizes of the lists of chunks that came."""
@@ -77,6 +79,11 @@ class FakeRouteControl:
         self.requests.append(request)
         named = {digest for each in request.sessions for digest in (each.table_digest, each.times_digest)}
         unknown = named - {""} - self._whole()
+        peers = {each.session.peer_address: each for each in request.sessions}
+        for peer, each in peers.items():
+            if unknown.isdisjoint((each.table_digest, each.times_digest)):
+                self._in_force[peer] = each
+        self._in_force = {peer: each for peer, each in self._in_force.items() if peer in peers}
         return Told(body=encode(RoutesAnswer(sequence=request.sequence, unknown_tables=tuple(unknown), interval_s=0.2)))
 
     def _whole(self) -> set[str]:
@@ -98,10 +105,10 @@ class FakeRouteControl:
 
     def routes(self, peer: str) -> dict[str, Heard]:
         """Its routes, once their table and its times are whole; by prefix as people write it."""
-        table, chunks = self.table(peer), self._chunks(peer)
-        if table is None or not chunks:
+        chunks = self._chunks(peer)
+        if not chunks:
             return {}
-        parts = [self.times[ref.digest] for ref in self.tables[table.times_digest].chunks]
+        parts = [self.times[ref.digest] for ref in self.tables[self._in_force[peer].times_digest].chunks]
         times = read_times({number: len(chunk) for number, chunk in chunks.items()}, parts)
         return {
             show_prefix(prefix): Heard(attributes=attributes, learned_s=float(second))
@@ -119,7 +126,7 @@ class FakeRouteControl:
         return sum(map(len, self._chunks(peer).values()))
 
     def _chunks(self, peer: str) -> dict[int, Chunk]:
-        table = self.table(peer)
+        table = self._in_force.get(peer) if self.requests else None
         if table is None or not {table.table_digest, table.times_digest} <= self._whole():
             return {}
         return {ref.number: self.chunks[ref.digest] for ref in self.tables[table.table_digest].chunks}
