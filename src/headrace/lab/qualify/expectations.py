@@ -6,6 +6,7 @@ kernel can get wrong stands in `kernels`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from headrace.base.tasks import Tasks
@@ -33,6 +34,8 @@ _DRAINS = {Behaviour.DRAIN: 3}
 _STORM = {Behaviour.SHORT: 48}
 _ON_NETWORKS = {Behaviour.SEGMENTS: 2, Behaviour.SHORT: 2, Behaviour.ABORT: 1, Behaviour.RESET: 1}
 _NETWORK_S = 4.0
+_NETWORK_STALL_S = 30.0
+"""A lost wake-up waits for ever; a narrow network with losses, on a busy machine, more than ten seconds at times."""
 _ORDER = {
     name: number
     for number, name in enumerate(("function.serves", "function.bytes", "function.bytes-tls", "function.http"))
@@ -130,7 +133,8 @@ def _load(players: dict[Behaviour, int], seconds: float) -> Callable[[Stand], Aw
 
 async def _network(stand: Stand, *, profile: Profile) -> Finding:
     async def do(lab: Lab) -> Finding:
-        return of_load(await run_load(lab, plan_for(lab, seconds=stand.seconds(_NETWORK_S), players=_ON_NETWORKS)))
+        plan = plan_for(lab, seconds=stand.seconds(_NETWORK_S), players=_ON_NETWORKS)
+        return of_load(await run_load(lab, replace(plan, stall_s=_NETWORK_STALL_S)))
 
     try:
         return await observe(stand, do, profile=profile)
