@@ -16,11 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import NginxRig, make_certificate
 from headrace.catalog.model import FileSuffix
 from headrace.telemetry.access_log import LogRecord, Outcome, parse_line
 
-BODY = os.urandom(300_000)
+BODY = body_of(12, 300_000)
 SHA = hashlib.sha256(BODY).hexdigest()
 TAG, OTHER = f'"{SHA}"', f'"{"0" * 64}"'
 MISSING = "ab" * 32

@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import NginxRig
 from headrace.telemetry.access_log import MOST_LINE_BYTES, LogRecord, parse_line
 
-BODY = os.urandom(1 << 20)
+BODY = body_of(14, 1 << 20)
 SHA = hashlib.sha256(BODY).hexdigest()
 PATH = f"/f/{SHA[:2]}/{SHA}.mp4"
 

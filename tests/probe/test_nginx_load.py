@@ -18,6 +18,7 @@ from headrace.appliance.adapters.sockets import count_connections, find_listener
 from headrace.appliance.log_reader import LoadMeter
 from headrace.appliance.metrics import exposition
 from headrace.appliance.ports import AgentStatus
+from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import NginxRig, free_port
 from headrace.base.clock import SystemClock
 from headrace.base.ids import ApplianceId
@@ -25,7 +26,7 @@ from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.fleet.model import ApplianceReport
 
-BODY = os.urandom(200_000)
+BODY = body_of(11, 200_000)
 LIMITS = LogLimits(rotate_bytes=20_000)
 
 

@@ -2,16 +2,16 @@
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import NginxRig, free_port
 
-BODY = os.urandom(8 << 20)
+BODY = body_of(13, 8 << 20)
 SHA = hashlib.sha256(BODY).hexdigest()
 PATH = f"/f/{SHA[:2]}/{SHA}.mp4"
 TAG = f'"{SHA}"'

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import QUICK, NginxRig
 from headrace.base.tasks import Tasks
 
-BODY = os.urandom(4 << 20)
+BODY = body_of(15, 4 << 20)
 
 
 @pytest.fixture
