@@ -20,6 +20,8 @@ from headrace.cli.demo.video import decode_with_ffmpeg, make_video
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 VIDEO_S = 60
+WHOLE_S = 110
+"""One that died again and again has to be well for up to 60 s (`recover_most_s`) before it is used."""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_a_player_survives_the_death_of_its_appliance(
         print(f"{kind}: {victim} left new answers after {left_s:.1f} s; now {viewer.state()['pathway']}")
     finally:
         network.start_appliance(victim)
-    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=WHOLE_S)
     until(lambda: victim in pathways(network), "it to be used again", 15)
 
 
@@ -125,7 +127,7 @@ def test_steering_restarts_without_control_and_new_sessions_start(
             viewer.assert_unbroken()
     finally:
         network.start_control()
-    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=WHOLE_S)
 
 
 def test_ffmpeg_decodes_every_frame(network: Network) -> None:
@@ -144,4 +146,4 @@ def test_ffmpeg_starts_on_another_appliance_after_a_death(network: Network) -> N
         assert decode_with_ffmpeg(url, frames=250) == 250
     finally:
         network.start_appliance(victim)
-    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=60)
+    network.wait_for_fleet("the fleet to be whole again", is_whole, within_s=WHOLE_S)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.base.ids import ApplianceId
+from headrace.cli import console
 from headrace.cli.main import main
 from headrace.control.testing_speakers import RunningControl, running_control
 from headrace.routes.chunks import join_chunks
@@ -140,7 +141,7 @@ def run_cli(
 ) -> tuple[str, str]:
     options = ["--control", control.url, "--token-file", str(control.folder / "admin.token")]
     monkeypatch.setattr(sys, "argv", ["headrace", "routes", *words, *options])
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console.out, "_width", 200)  # COLUMNS is read once a process, by whoever is first
     capsys.readouterr()
     code: Any = 0
     try:
