@@ -88,6 +88,9 @@ class Place:
     answers: dict[object, Answer | Fork | None] = field(default_factory=dict)
     older: dict[object, Answer | Fork | None] = field(default_factory=dict)
     """Not asked for since the last generation began."""
+    young_bytes: int = 0
+    old_bytes: int = 0
+    """What they take, so that a new snapshot takes a place over without a look at each answer."""
 
 
 def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
@@ -120,7 +123,7 @@ class Answers:
         self._known: dict[TitleId | None, tuple[float, int]] = {}
         self.ledger = ledger
         self.young_bytes = self.old_bytes = 0
-        """What is kept, by generation."""
+        """Of all places."""
         self._settings = settings = config.answers
         self._limits = config.rank_limits
         self._locate = locate
@@ -192,8 +195,8 @@ class Answers:
                 self._unplaced[key[0]] = place
             self._distinct[_likeness(place)] = place
         for place in self._distinct.values():
-            self.young_bytes += sum(map(_size, list(place.answers.values())))
-            self.old_bytes += sum(map(_size, list(place.older.values())))
+            self.young_bytes += place.young_bytes
+            self.old_bytes += place.old_bytes
         self._known = last._known
         if len(self._shared) == len(last._shared):
             self._places = dict(last._places)
@@ -219,7 +222,9 @@ class Answers:
         if kept is None and key in place.older:
             kept = place.answers[key] = place.older.pop(key)
             moved = _size(kept)
-            self.young_bytes, self.old_bytes = self.young_bytes + moved, self.old_bytes - moved
+            self._grow(place, moved)
+            place.old_bytes -= moved
+            self.old_bytes -= moved
         levels, draw = self.ledger.levels, -1
         while isinstance(kept, Fork):
             level = levels.get(kept.name)
@@ -351,6 +356,7 @@ class Answers:
         if self.young_bytes >= self._settings.most_kept_bytes // 2:
             for each in list(self._distinct.values()):
                 each.older, each.answers = each.answers, {}
+                each.old_bytes, each.young_bytes = each.young_bytes, 0
             self.young_bytes, self.old_bytes = 0, self.young_bytes
         place.answers.setdefault(key, None)
         sides: dict[object, Answer | Fork | None] | list[Answer | Fork | None] = place.answers
@@ -358,12 +364,16 @@ class Answers:
         for one in met:
             fork = sides[side]  # type: ignore[call-overload]
             if not isinstance(fork, Fork) or fork.key != one.key or fork.is_in_use != one.is_in_use:
-                self.young_bytes += FORK_BYTES - _size(fork)
+                self._grow(place, FORK_BYTES - _size(fork))
                 fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)  # type: ignore[call-overload]
             sides, side = fork.sides, one.outcome
-        self.young_bytes += _size(answer) - _size(sides[side])  # type: ignore[call-overload]
+        self._grow(place, _size(answer) - _size(sides[side]))  # type: ignore[call-overload]
         sides[side] = answer  # type: ignore[call-overload]
         return answer
+
+    def _grow(self, place: Place, by_bytes: int) -> None:
+        place.young_bytes += by_bytes
+        self.young_bytes += by_bytes
 
     def _draw(self, client: str, asked: Asked) -> int:
         return draw_of(packed_address(client) or b"", self._facts(asked)[1])

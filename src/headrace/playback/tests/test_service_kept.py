@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.fleet.model import AdminState, HealthState
+from headrace.playback.answers import _size
 from headrace.playback.testing_node import FLEET, HELD, SNAPSHOT, Node, order_of
 from headrace.steering.testing import HEALTHY, make_appliance, numbers_of
 
@@ -110,6 +111,8 @@ async def test_what_is_kept_is_right_for_every_client_while_levels_move(tmp_path
                     fresh.forget()
                     assert one.body == (await fresh.ask(path, query, client=client)).body
     counted = (kept.young_bytes, kept.old_bytes)
+    trees = [tree for place in kept._distinct.values() for tree in place.answers.values()]
+    assert counted == (sum(map(_size, trees)), 0)
     again = node.install(replace(SNAPSHOT, version=SNAPSHOT.version + 1)).service.answers
     assert again is not None
     assert (again.young_bytes, again.old_bytes) == counted
