@@ -10,6 +10,10 @@ def _appliance_key() -> Column[str]:
     return Column("appliance_id", String(63), owner, primary_key=True)
 
 
+def _session_key() -> tuple[Column[str], Column[str]]:
+    return _appliance_key(), Column("session_id", String(100), primary_key=True)
+
+
 route_speakers = Table(
     "route_speakers",
     metadata,
@@ -24,8 +28,7 @@ route_speakers = Table(
 route_sessions = Table(
     "route_sessions",
     metadata,
-    _appliance_key(),
-    Column("session_id", String(100), primary_key=True),
+    *_session_key(),
     Column("body", Text, nullable=False),
     Column("changed_s", Double, nullable=False),
     Column("table_digest", String(64), nullable=False),
@@ -69,8 +72,7 @@ route_chunks = Table(
 route_flaps = Table(
     "route_flaps",
     metadata,
-    _appliance_key(),
-    Column("session_id", String(100), primary_key=True),
+    *_session_key(),
     Column("packed", LargeBinary, nullable=False),
 )
 """Points of damping, as the node that decides saved them last."""
@@ -78,8 +80,7 @@ route_flaps = Table(
 route_history = Table(
     "route_history",
     metadata,
-    _appliance_key(),
-    Column("session_id", String(100), primary_key=True),
+    *_session_key(),
     Column("at_s", Double, primary_key=True),
     Column("table_digest", String(64), nullable=False),
     Index("ix_route_history_at_s", "at_s"),
