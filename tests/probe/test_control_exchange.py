@@ -140,7 +140,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, max_size=25))
 def test_whatever_is_lost_repeated_or_late_the_end_is_the_truth(parts: Parts, steps: list[tuple[str, int]]) -> None:
     asyncio.run(play(parts, steps))

@@ -95,7 +95,7 @@ class Bench:
 WORDS = st.lists(st.sampled_from(["good", "wrong", "missing", "slow", "breaks"]), min_size=1, max_size=4)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(others=st.lists(WORDS, max_size=3), place=st.integers(0, 3), before=WORDS)
 async def test_one_source_that_comes_to_its_senses_is_enough(others: list, place: int, before: list) -> None:
     scripts = {f"http://p{no}": words for no, words in enumerate(others)}
@@ -112,7 +112,7 @@ async def test_one_source_that_comes_to_its_senses_is_enough(others: list, place
             bench.bed.close()
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(words=st.lists(st.sampled_from(["wrong", "missing"]), max_size=3))
 async def test_without_an_honest_source_nothing_is_served_and_somebody_is_named(words: list) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -145,7 +145,7 @@ def replay(steps):
         yield evidence, before, track, now_s
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(turns)
 def test_healthy_only_after_turn_up_and_never_back_faster_than_the_rules_say(steps):
     down_since_s = None
@@ -162,7 +162,7 @@ def test_healthy_only_after_turn_up_and_never_back_faster_than_the_rules_say(ste
             assert down_since_s is None or now_s - down_since_s >= least_s
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(turns)
 def test_no_flapping_whatever_comes_in(steps):
     enabled = [(*step[:4], AdminState.ENABLED) for step in steps]
@@ -170,7 +170,7 @@ def test_no_flapping_whatever_comes_in(steps):
     assert changes <= 4 + 3 * len(enabled) / RULES.silent_after_s
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     report_phase_s=st.floats(0.0, 2.4), probe_phase_s=st.floats(0.0, 2.4), turn_phase_s=st.floats(0.0, 1.2),
     is_refused=st.booleans(),

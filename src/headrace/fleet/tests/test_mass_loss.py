@@ -142,7 +142,7 @@ def test_their_own_faults_are_concluded_during_a_hold():
     assert fleet.down() == set(fleet.names)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.integers(2, 30),
     steps=st.lists(st.tuples(st.integers(1, 12), st.sets(st.integers(0, 29))), max_size=6),

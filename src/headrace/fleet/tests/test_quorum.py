@@ -240,7 +240,7 @@ class Partitions(RuleBasedStateMachine):
                 assert name not in healthy, f"{name} died {world.now_s - died_s} s ago"
 
 
-Partitions.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Partitions.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestPartitions = Partitions.TestCase
 
 

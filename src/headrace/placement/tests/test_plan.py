@@ -96,7 +96,7 @@ catalogs = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 5)), max_size=1
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(catalogs, st.lists(st.tuples(st.integers(0, 300), st.integers(0, 20)), min_size=1, max_size=5))
 def test_every_plan_passes_its_check_and_planning_again_changes_nothing(titles, shapes):
     rooms = [room(usable, reserve, name=f"a-{at}") for at, (usable, reserve) in enumerate(shapes)]
@@ -110,7 +110,7 @@ def test_every_plan_passes_its_check_and_planning_again_changes_nothing(titles, 
         assert after_titles == before_titles
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(catalogs, st.integers(0, 300), st.integers(0, 20))
 def test_a_title_is_left_out_only_when_newer_ones_leave_no_room(titles, usable, reserve):
     where = room(usable, reserve)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.playback.bodies import Bodies
@@ -20,7 +20,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps=STEPS, most_bytes=st.sampled_from([0, 3000, 10**9]))
 def test_as_written_anew(steps: list, most_bytes: int) -> None:
     bodies = Bodies(most_bytes)

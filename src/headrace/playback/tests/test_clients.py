@@ -1,7 +1,7 @@
 """Clients' addresses: whom to believe, and what to make of hostile headers."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.playback.clients import ClientReader, is_loopback, packed_address, without_port
@@ -59,7 +59,6 @@ def test_proxies() -> None:
     assert not ClientReader([]).is_proxy("127.0.0.1")
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=4))
 def test_any_header_is_survived(lines: list[str]) -> None:
     for found in (READER.from_x_forwarded_for(lines), READER.from_forwarded(lines)):

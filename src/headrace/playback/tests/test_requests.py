@@ -1,7 +1,7 @@
 """Paths and the query of redirects."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.playback.requests import Asked, Kind, read_not, read_path
@@ -37,7 +37,6 @@ def test_paths(path: str, asked: Asked) -> None:
     assert read_path(path) == asked
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_path_is_read(path: str) -> None:
     read_path(path)

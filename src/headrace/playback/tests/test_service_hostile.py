@@ -39,7 +39,7 @@ PATHS = st.sampled_from(
 QUERIES = st.builds("p={}&v={}&_HLS_pathway={}&_HLS_throughput={}".format, *[st.text(max_size=9)] * 4)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     path=PATHS | st.sampled_from([FILE, "/v1/explain"]) | st.text(max_size=80),
     query=st.text(max_size=120) | QUERIES,

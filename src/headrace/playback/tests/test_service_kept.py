@@ -68,7 +68,7 @@ CHANGES = st.sampled_from(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(steps=st.lists(st.tuples(st.integers(0, 2), CHANGES), max_size=6))
 async def test_what_is_taken_over_is_what_a_fresh_node_would_answer(tmp_path: Path, steps: list) -> None:
     node, snapshot = Node(tmp_path).install(), SNAPSHOT
@@ -94,7 +94,7 @@ LEVELS = st.dictionaries(st.sampled_from("abc"), st.integers(-32, 63))
 CLIENTS = st.tuples(st.sampled_from(["192.0.2", "198.51.100"]), st.integers(1, 40)).map("{0[0]}.{0[1]}:1".format)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(turns=st.lists(st.tuples(LEVELS, st.lists(CLIENTS, min_size=1, max_size=4)), max_size=4))
 async def test_what_is_kept_is_right_for_every_client_while_levels_move(tmp_path: Path, turns: list) -> None:
     node = Node(tmp_path, "[load]\nsession_bps = 1.0").install()

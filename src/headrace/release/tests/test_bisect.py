@@ -172,7 +172,7 @@ def test_refused_searches() -> None:
         started([Commit(commit_id="good"), Commit(commit_id="b", parents=("good",))], "b")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 12), broken=st.sets(st.integers(0, 29), max_size=8))
 def test_a_search_written_down_and_read_again_goes_on_the_same(seed: int, cut: int, broken: set[int]) -> None:
     rng = np.random.default_rng(seed)

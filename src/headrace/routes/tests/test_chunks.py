@@ -21,7 +21,7 @@ from headrace.routes.model import AddressFamily, Attributes, Heard, RouteError, 
 from headrace.routes.testing import attributes, prefixes
 from headrace.routes.testing_tables import pack_old_chunk
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 V4, V6 = AddressFamily.IPV4, AddressFamily.IPV6
 ROUTE = Attributes(
     as_path=(64496, (64497, 64498), 64499),

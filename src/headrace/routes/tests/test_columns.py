@@ -39,7 +39,7 @@ def _prefixes(bits: int) -> st.SearchStrategy[bytes]:
     return st.builds(cut, st.integers(0, 2**bits - 1), st.integers(0, bits))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(AddressFamily))
 def test_columns_are_what_the_reader_of_values_gives(data: st.DataObject, family: AddressFamily) -> None:
     bits = 32 if family is AddressFamily.IPV4 else 128
@@ -62,7 +62,7 @@ def test_columns_are_what_the_reader_of_values_gives(data: st.DataObject, family
     assert count_routes([packed]) == (len(routes),)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 255))
 def test_broken_bytes_are_refused_or_read_never_more(junk: bytes, place: int, value: int) -> None:
     payload = bytearray(zlib.decompress(next(iter(pack_table(make_routes(["192.0.2.0/24"]))[2].values()))[4:]))

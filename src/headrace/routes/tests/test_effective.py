@@ -47,7 +47,7 @@ def key(one: Heard) -> tuple[int, int]:
     return one.attributes.path_length, one.attributes.med or 0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(ROUTES, max_size=3))
 def test_the_best_of_several_sessions(tables: list[dict[Prefix, Heard]]) -> None:
     columns = choose_routes([CountedTable(table=judged(routes)) for routes in tables])
@@ -75,7 +75,7 @@ def test_both_families_and_equal_routes_have_one_digest() -> None:
     assert [hearing.appliances for hearing in hearings] == [("a1", "a2"), ("b1",)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ROUTES, ROUTES)
 def test_a_change_reads_only_what_changed_and_ends_the_same(old: dict[Prefix, Heard], new: dict[Prefix, Heard]) -> None:
     before = judged(old)

@@ -84,7 +84,7 @@ def test_counts_leave_out_what_counts() -> None:
     assert count_reasons(table.reasons) == {FilterReason.TOO_LONG: 2}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32 - 1), st.integers(8, 24))
 def test_bogons_agree_with_a_plain_look(value: int, length: int) -> None:
     network = ipaddress.ip_network((value, length), strict=False)

@@ -69,7 +69,7 @@ VRP = st.tuples(st.integers(0, 255), st.integers(0, 8), st.integers(0, 8), st.in
 """Small worlds, so that things cover each other: 10.0.0.0/8 with 8 more bits."""
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(VRP, max_size=8), st.integers(0, 255), st.integers(0, 8), st.integers(1, 3))
 def test_agrees_with_the_words_of_the_rfc(
     vrps: list[tuple[int, int, int, int]], value: int, more: int, asn: int

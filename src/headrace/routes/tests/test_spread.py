@@ -48,7 +48,7 @@ NETWORKS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sets(NETWORKS, max_size=8), min_size=1, max_size=3))
 def test_agrees_with_a_plain_look(sets: list[set[ipaddress.IPv4Network]]) -> None:
     expected = []

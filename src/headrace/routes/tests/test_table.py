@@ -195,7 +195,7 @@ def everything(packed):
     return [*packed.chunks.values(), *packed.times.chunks.values()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_table_is_what_a_plain_dictionary_would_be(data):
     pool = data.draw(st.lists(prefixes(V6), min_size=1, max_size=6, unique=True))

@@ -110,7 +110,7 @@ def report(book: Ledger, *fleet, loads_at_s: float, now_s: float) -> None:
     book.report({one.appliance_id: one for one in fleet}, loads_at_s=loads_at_s, now_s=now_s)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     nodes=st.integers(1, 8),
     before=st.floats(0, 0.6),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.steering.compile import compile_snapshot
@@ -156,7 +156,6 @@ def test_refused(query: str) -> None:
         read_query(query)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -168,7 +167,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     read_session(query, FILM, slow_ratio=1.2)
 
 
-@settings(deadline=None)
 @given(
     written=st.lists(st.sampled_from([*URLS, "gone", "_origin"]), unique=True, max_size=6),
     ranked=st.lists(st.sampled_from([*URLS, "_origin"]), unique=True, min_size=1),

@@ -238,7 +238,7 @@ SESSIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(sites=SITES, fleet=FLEETS, session=SESSIONS, pathways=st.integers(1, 5))
 def test_what_always_holds(sites: list, fleet: list, session: Session, pathways: int) -> None:
     made, appliances = build(sites, fleet)
@@ -275,14 +275,14 @@ def check_ranking(
         assert {one.site_id for one in outranked} <= chosen_sites
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sites=SITES, fleet=FLEETS)
 def test_the_order_of_the_snapshot_does_not_matter(sites: list, fleet: list) -> None:
     made, appliances = build(sites, fleet)
     assert names(ranked(made, appliances)) == names(ranked(made, appliances[::-1]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(count=st.integers(2, 12), leaver=st.integers(0, 11), pathways=st.integers(1, 4))
 def test_leaving_moves_only_what_the_leaver_had(count: int, leaver: int, pathways: int) -> None:
     """Whoever ranked behind the leaver moves up by one; nobody else changes places."""
@@ -297,7 +297,7 @@ def test_leaving_moves_only_what_the_leaver_had(count: int, leaver: int, pathway
 SHARES = st.dictionaries(st.integers(0, 13).map(lambda no: f"n{no}"), st.integers(-32, 63), max_size=5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(sites=SITES, fleet=FLEETS, levels=SHARES, draw=st.integers(0, 63), pathways=st.integers(1, 5), own=st.booleans())
 def test_the_short_way_gives_what_the_long_way_chooses(
     sites: list, fleet: list, levels: dict, draw: int, pathways: int, own: bool
@@ -322,7 +322,7 @@ def test_the_short_way_gives_what_the_long_way_chooses(
 NAMES = st.integers(0, 13).map(lambda no: f"n{no}")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     sites=SITES,
     fleet=FLEETS,
@@ -357,7 +357,7 @@ def test_the_short_way_gives_a_running_session_what_the_long_way_chooses(
             assert short.appliances == tuple(one.appliance for one in later.chosen + later.kept)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sites=SITES, fleet=FLEETS, level=st.integers(1, 63), draw=st.integers(0, 63))
 def test_who_sheds_goes_behind_and_nobody_is_lost(sites: list, fleet: list, level: int, draw: int) -> None:
     """As many pathways as without shedding; every appliance has its reason."""
@@ -427,7 +427,7 @@ ROUTES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(sites=SITES, fleet=FLEETS, heard=st.lists(ROUTES, min_size=3, max_size=3))
 def test_nobody_is_steered_to_who_does_not_hear_them(sites: list, fleet: list, heard: list) -> None:
     made, appliances = build(sites, fleet)
@@ -454,7 +454,7 @@ def test_nobody_is_steered_to_who_does_not_hear_them(sites: list, fleet: list, h
         assert best == sorted(best)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(count=st.integers(2, 10), seed=st.integers(0, 99))
 def test_joining_by_whole_answers_takes_only_its_share(count: int, seed: int) -> None:
     """Over all slots: whoever is first now was first before or is the newcomer, and it gets about its share."""

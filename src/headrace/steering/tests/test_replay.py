@@ -62,7 +62,7 @@ def test_sessions_end_with_their_titles() -> None:
     assert peaks["t"].before_ratio == pytest.approx(2e6 / 1e9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(count=st.integers(1, 800), bps=st.sampled_from([1e6, 3e6]))
 def test_no_appliance_passes_its_room_while_another_has_some(count: int, bps: float) -> None:
     compiled = world(capacity_bps=10**9)

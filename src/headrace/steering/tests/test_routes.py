@@ -163,13 +163,11 @@ def check_against_search(routes: list[Route], addresses: list[str]) -> None:
         assert tuple(tuple(sorted(group)) for group in table.groups(table.class_no(packed))) == grouped(truth)
 
 
-@settings(deadline=None)
 @given(routes=ROUTES_V4, low=st.integers(0, 65535))
 def test_ipv4_like_a_search_through_all(routes: list[Route], low: int) -> None:
     check_against_search(routes, [f"10.0.{low >> 8}.{low & 255}", *(one[1].partition("/")[0] for one in routes)])
 
 
-@settings(deadline=None)
 @given(routes=ROUTES_V6, low=st.integers(0, 65535))
 def test_ipv6_like_a_search_through_all(routes: list[Route], low: int) -> None:
     ends = [str(ipaddress.ip_network(one[1])[-1]) for one in routes]
@@ -205,7 +203,7 @@ def class_alike(tables: list[RouteTable]) -> None:
         assert all(one == first for one in others)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(states=st.lists(HEARD, min_size=1, max_size=4))
 def test_changes_lead_to_what_all_at_once_leads_to(states: list[dict[str, dict[str, tuple[int, int]]]]) -> None:
     memory = RouteMemory()

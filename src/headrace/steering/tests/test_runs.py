@@ -37,7 +37,7 @@ def compiled_of(sites: list) -> CompiledSnapshot:
     return compile_snapshot(make_snapshot(made, fleet, TITLES))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     sites=st.lists(SITE, min_size=1, max_size=6),
     asked=st.lists(st.tuples(st.sampled_from(CLIENTS), st.sampled_from(TITLES)), min_size=1, max_size=40),

@@ -111,7 +111,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(("announce", "withdraw", "attribute", "eor", "state", "notification")), _JSON)
 def test_nothing_but_route_errors_comes_out(key: str, value: object):
     for text in (update(**{key: value}), line("state", **{key: value}), line("update", message={key: value})):

@@ -1,6 +1,6 @@
 """What connections without a reader do is drawn from the seed, within the file, and of every length."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.base.rng import make_rng
@@ -8,7 +8,6 @@ from headrace.lab.content import PAGE_BYTES, KnownFile
 from headrace.lab.load.unread import draw_drain, draw_reset
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(size=st.integers(1, 20_000_000), seed=st.integers(0, 1 << 30))
 def test_a_drain_stays_within_its_file(size: int, seed: int) -> None:
     drain = draw_drain(KnownFile(size_bytes=size, seed="x"), make_rng(seed))
