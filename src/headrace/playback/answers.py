@@ -6,10 +6,12 @@ forgotten, but for what was asked for again, which costs less than an order of u
 clocks.
 """
 
-import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
+
+from isal import isal_zlib
 
 from headrace.base.ids import ApplianceId, TitleId
 from headrace.playback.bodies import Bodies
@@ -19,7 +21,7 @@ from headrace.playback.requests import Asked, Kind
 from headrace.steering.approach import Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.explain import Explanation, explain
-from headrace.steering.load import TAKES, Ledger, Met, draw_of, outcome
+from headrace.steering.load import TAKES, Ledger, draw_of, outcome
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
@@ -46,9 +48,15 @@ DASH = "application/dash+xml"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
+_GZIP = 31
+"""zlib's word for: with gzip's header, and the largest window."""
+_GZIP_HEADERS = (("content-encoding", "gzip"), ("vary", "accept-encoding"))
+_LABELS = {
+    (kind, reason): f"{kind} 200 {reason}" for kind in Kind for reason in ("origin-only", "pathways", "no-pathway")
+}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+
+class Answer(NamedTuple):
     """A finished answer. Headers that every answer has are added by the service."""
 
     status: int
@@ -79,14 +87,24 @@ class Fork:
     """By outcome."""
 
 
+@dataclass(slots=True, eq=False)
+class Kept:
+    """What is kept by one key: an answer for all who meet only appliances that take every session, and the others."""
+
+    names: tuple[ApplianceId, ...] = ()
+    """The answer holds while none of them has a level: most answers, at the cost of one look."""
+    answer: Answer | None = None
+    others: Answer | Fork | None = None
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Place:
     """Clients that get the same answers, and the answers that are finished."""
 
     ways: Approaches
     location: Location | None
-    answers: dict[object, Answer | Fork | None] = field(default_factory=dict)
-    older: dict[object, Answer | Fork | None] = field(default_factory=dict)
+    answers: dict[object, Kept] = field(default_factory=dict)
+    older: dict[object, Kept] = field(default_factory=dict)
     """Not asked for since the last generation began."""
     young_bytes: int = 0
     old_bytes: int = 0
@@ -134,6 +152,7 @@ class Answers:
         self._distinct: dict[object, Place] = {}
         """Classes of different parts of the address space may well be ranked alike."""
         self._unplaced: dict[int, Place] = {}
+        self._ways: dict[ApplianceId, Pathway] = {}
         self._origin = origin_pathway(compiled) if settings.has_origin_pathway else None
         self._public_url = settings.public_url.rstrip("/")
         if last is not None:
@@ -219,22 +238,28 @@ class Answers:
     def find(self, place: Place, key: object, client: str, asked: Asked) -> Answer | None:
         """The finished answer for a key, if it still holds."""
         kept = place.answers.get(key)
-        if kept is None and key in place.older:
-            kept = place.answers[key] = place.older.pop(key)
-            moved = _size(kept)
+        if kept is None:
+            kept = place.older.pop(key, None)
+            if kept is None:
+                return None
+            place.answers[key] = kept
+            moved = _size_kept(kept)
             self._grow(place, moved)
             place.old_bytes -= moved
             self.old_bytes -= moved
-        levels, draw = self.ledger.levels, -1
-        while isinstance(kept, Fork):
-            level = levels.get(kept.name)
+        levels = self.ledger.levels
+        if kept.answer is not None and levels.keys().isdisjoint(kept.names):
+            return kept.answer
+        found, draw = kept.others, -1
+        while isinstance(found, Fork):
+            level = levels.get(found.name)
             if level is None:
-                kept = kept.sides[TAKES]
+                found = found.sides[TAKES]
             else:
                 if draw < 0:
                     draw = self._draw(client, asked)
-                kept = kept.sides[outcome(level, draw, kept.key, is_in_use=kept.is_in_use)]
-        return kept
+                found = found.sides[outcome(level, draw, found.key, is_in_use=found.is_in_use)]
+        return found
 
     def playlist(
         self, place: Place, asked: Asked, base_url: str, *, client: str, key: object = None, is_gzip: bool = False
@@ -262,14 +287,14 @@ class Answers:
         answer = Answer(
             status=200,
             content_type=content_type,
-            body=gzip.compress(body, 1, mtime=0) if is_gzip else body,
-            label=f"{kind} 200 {self._reason(pathways)}",
-            headers=(("content-encoding", "gzip"), ("vary", "accept-encoding")) if is_gzip else (),
+            body=isal_zlib.compress(body, 1, _GZIP) if is_gzip else body,
+            label=_LABELS[kind, self._reason(pathways)],
+            headers=_GZIP_HEADERS if is_gzip else (),
             first=given.best,
             tier=self._tier(given),
             session_bps=self._session_bps or title.usual_bps,
         )
-        return self._keep(place, key, answer, given.met)
+        return self._keep(place, key, answer, given)
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery, *, client: str, key: object = None) -> Answer:
         """A steering manifest for a running session; kept by `key`, unless it is None."""
@@ -291,13 +316,13 @@ class Answers:
             status=200,
             content_type=JSON,
             body=body,
-            label=f"{kind} 200 {self._reason(pathways)}",
+            label=_LABELS[kind, self._reason(pathways)],
             first=given.best if session.current not in (None, given.best) else "",
             session_bps=self._session_bps or title.usual_bps,
         )
         if key is None:
             return answer
-        return self._keep(place, key, answer, given.met)
+        return self._keep(place, key, answer, given)
 
     def redirect(self, place: Place, asked: Asked, sources: Sequence[ApplianceId], path: str) -> Answer:
         """Where an appliance that lacks a file sends its client: the next best holder, else the origin.
@@ -351,24 +376,32 @@ class Answers:
         """What finished answers take, about."""
         return self.young_bytes + self.old_bytes
 
-    def _keep(self, place: Place, key: object, answer: Answer, met: tuple[Met, ...]) -> Answer:
+    def _keep(self, place: Place, key: object, answer: Answer, given: Given) -> Answer:
         """Remember a finished answer for all who meet the same appliances with the same outcomes."""
         if self.young_bytes >= self._settings.most_kept_bytes // 2:
             for each in list(self._distinct.values()):
                 each.older, each.answers = each.answers, {}
                 each.old_bytes, each.young_bytes = each.young_bytes, 0
             self.young_bytes, self.old_bytes = 0, self.young_bytes
-        place.answers.setdefault(key, None)
-        sides: dict[object, Answer | Fork | None] | list[Answer | Fork | None] = place.answers
-        side: object = key
-        for one in met:
-            fork = sides[side]  # type: ignore[call-overload]
+        kept = place.answers.get(key)
+        if kept is None:
+            kept = place.answers[key] = Kept()
+        if self.ledger.levels.keys().isdisjoint(given.names):
+            self._grow(place, _size(answer) - _size(kept.answer))
+            kept.names, kept.answer = given.names, answer
+            return answer
+        root = Fork(name=ApplianceId(""), key=0, is_in_use=False)
+        root.sides[0] = kept.others
+        sides, side = root.sides, 0
+        for one in given.met:
+            fork = sides[side]
             if not isinstance(fork, Fork) or fork.key != one.key or fork.is_in_use != one.is_in_use:
                 self._grow(place, FORK_BYTES - _size(fork))
-                fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)  # type: ignore[call-overload]
+                fork = sides[side] = Fork(name=one.name, key=one.key, is_in_use=one.is_in_use)
             sides, side = fork.sides, one.outcome
-        self._grow(place, _size(answer) - _size(sides[side]))  # type: ignore[call-overload]
-        sides[side] = answer  # type: ignore[call-overload]
+        self._grow(place, _size(answer) - _size(sides[side]))
+        sides[side] = answer
+        kept.others = root.sides[0]
         return answer
 
     def _grow(self, place: Place, by_bytes: int) -> None:
@@ -387,11 +420,20 @@ class Answers:
         return self.compiled.network.sites[site_no].kind
 
     def _pathways(self, appliances: Sequence[SnapshotAppliance]) -> list[Pathway]:
-        pathways = [pathway_of(one) for one in appliances]
-        return [*pathways, self._origin] if self._origin else pathways
+        known, pathways = self._ways, []
+        for one in appliances:
+            pathway = known.get(one.appliance_id)
+            if pathway is None:
+                pathway = known[one.appliance_id] = pathway_of(one)
+            pathways.append(pathway)
+        if self._origin:
+            pathways.append(self._origin)
+        return pathways
 
     def _reason(self, pathways: Sequence[Pathway]) -> str:
-        return "origin-only" if list(pathways) == [self._origin] else "pathways" if pathways else "no-pathway"
+        if not pathways:
+            return "no-pathway"
+        return "origin-only" if pathways[0] is self._origin else "pathways"
 
 
 def _likeness(place: Place) -> object:
@@ -412,6 +454,10 @@ def _size(kept: Answer | Fork | None) -> int:
     if isinstance(kept, Answer):
         return KEEPING_BYTES + len(kept.body)
     return FORK_BYTES + sum(map(_size, kept.sides))
+
+
+def _size_kept(kept: Kept) -> int:
+    return _size(kept.answer) + _size(kept.others)
 
 
 def _cell(location: Location) -> Location:

@@ -5,6 +5,7 @@ synthesised BaseURL (a pathway clone) reaches all of them. dash.js does not reso
 the MPD, so it is given as an absolute one.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -149,9 +150,12 @@ def _set(element: etree._Element, **attributes: str | None) -> None:
             element.set(name, _clean(value))
 
 
+_UNFIT = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def _clean(text: str) -> str:
     """Characters that XML 1.0 cannot hold in any form are dropped; lxml escapes the rest."""
-    return "".join(c for c in text if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe"))
+    return _UNFIT.sub("", text)
 
 
 def _range(of: ByteRange) -> str:

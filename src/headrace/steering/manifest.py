@@ -10,9 +10,10 @@ and path with HOST as given, so there HOST may carry a port, but scheme and path
 """
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from headrace.base.errors import InvalidIdError
@@ -34,6 +35,10 @@ UNMEASURED_BPS = 500_000
 held for one it would send each session that begins away from its best pathway, where the title needs more."""
 
 
+_DOTTED = re.compile(rf"(?:(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?|{ORIGIN_PATHWAY})(?:\.|$))+")
+"""Ids between dots, all in their form: what is nearly always asked, at the cost of one look."""
+
+
 class Protocol(StrEnum):
     """Which player dialect a steering manifest is for."""
 
@@ -41,8 +46,7 @@ class Protocol(StrEnum):
     DASH = "dash"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SteeringQuery:
+class SteeringQuery(NamedTuple):
     """The query of a request for a steering manifest, read and bounded."""
 
     written: tuple[str, ...] = ()
@@ -120,20 +124,23 @@ def write_manifest(
         if clone is not None:
             priority.append(pathway.pathway_id)
             clones.append(clone)
-    manifest: dict[str, object] = {"VERSION": 1, "TTL": ttl_s}
+    # Ids need no quoting, so most manifests are written without `json`, at a fifth of the cost.
+    text = f'{{"VERSION":1,"TTL":{ttl_s}'
     if query.written:
-        manifest["RELOAD-URI"] = f"{title.title.title_id}?p={'.'.join(query.written)}&v={query.fingerprint}"
-    manifest["PATHWAY-PRIORITY"] = priority or list(query.written)
+        fingerprint = query.fingerprint if is_same_publish else json.dumps(query.fingerprint)[1:-1]
+        text += f',"RELOAD-URI":"{title.title.title_id}?p={".".join(query.written)}&v={fingerprint}"'
+    names = '","'.join(priority or query.written)
+    text += f',"PATHWAY-PRIORITY":["{names}"]' if names else ',"PATHWAY-PRIORITY":[]'
     if clones:
-        manifest["PATHWAY-CLONES"] = clones
-    return json.dumps(manifest, separators=(",", ":")).encode()
+        text += f',"PATHWAY-CLONES":{json.dumps(clones, separators=(",", ":"))}'
+    return (text + "}").encode()
 
 
 def _pathway_ids(text: str, separator: str, most: int) -> tuple[str, ...]:
     parts = [part for part in text.split(separator, most) if part]
     if len(parts) > most:
         raise QueryError(f"more than {most} pathways")
-    for part in parts:
+    for part in () if _DOTTED.fullmatch(text) else parts:
         try:
             if part != ORIGIN_PATHWAY:
                 appliance_id(part)

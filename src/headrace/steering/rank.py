@@ -12,7 +12,8 @@ runs is treated more gently than a new one: see `Session`. Pure: no clock, no ch
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.fleet.model import AdminState
@@ -47,11 +48,10 @@ class Wanted(Protocol):
     def slot(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
+class Sharing(NamedTuple):
     """What of their load decides."""
 
-    levels: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, int] = MappingProxyType({})
     """Of appliances that do not take all sessions: see `load`."""
     draw: int = 0
     """The client's, for the title."""
@@ -60,8 +60,7 @@ class Sharing:
 EVERYBODY_TAKES = Sharing()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     """What a running session tells of itself when it asks for a steering manifest.
 
     Its appliances stay after the chosen ones though they are full or outranked, draining ones after those, so that the
@@ -163,8 +162,15 @@ def choose_new(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
 ) -> Given:
     """What `choose` gives a new session, at a tenth of the cost: see `runs`."""
-    if sharing.levels or limits.sites > 2:
+    if limits.sites > 2:
         return _choose_sharing(compiled, ways, title, limits, sharing)
+    given = _given_while_all_take(compiled, ways, title, limits)
+    if sharing.levels and not sharing.levels.keys().isdisjoint(given.names):
+        return _choose_sharing(compiled, ways, title, limits, sharing)
+    return given
+
+
+def _given_while_all_take(compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits) -> Given:
     number = title.number
     given: Given | None = ways.given.get(number)
     if given is None:
@@ -217,6 +223,7 @@ def choose_running(
         best=choice.chosen[0].appliance.appliance_id if choice.chosen else "",
         is_last_resort=choice.approach is ways.last_resort,
         met=choice.met,
+        names=tuple([one.name for one in choice.met]),
     )
 
 
@@ -232,7 +239,8 @@ def _choose_sharing(
     taken = _spread([one.site_id for one in found], limits)
     is_last = approach is ways.last_resort and bool(found)
     best = found[taken[0]].name if taken else ""
-    return Given(tuple([found[no].appliance for no in taken]), best, is_last, tuple(met))
+    names = tuple([one.name for one in met])
+    return Given(tuple([found[no].appliance for no in taken]), best, is_last, tuple(met), names)
 
 
 def _takers(

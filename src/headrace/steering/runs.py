@@ -164,6 +164,8 @@ class Given(NamedTuple):
     is_last_resort: bool
     met: tuple[Met, ...]
     """On the way to it."""
+    names: tuple[ApplianceId, ...]
+    """Of those met."""
 
 
 class Run:
@@ -186,6 +188,7 @@ class Run:
             best=picks[0].name if picks else "",
             is_last_resort=is_last_resort and bool(picks),
             met=tuple([one.taking for one in picks]),
+            names=tuple([one.name for one in picks]),
         )
 
     def grown(self, lead: Lead, memory: Memory) -> "Run":

@@ -1,7 +1,6 @@
 """Steering manifests: queries read and bounded, clones that both player dialects understand."""
 
 import json
-from dataclasses import replace
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -89,7 +88,7 @@ def test_dash_clones_over_ports_but_not_over_schemes_and_paths() -> None:
 
 
 def test_no_clone_for_a_playlist_of_another_publish() -> None:
-    answer = manifest(Protocol.HLS, ["b", "a"], replace(query_of("a"), fingerprint="00000000"))
+    answer = manifest(Protocol.HLS, ["b", "a"], query_of("a")._replace(fingerprint="00000000"))
     assert answer["PATHWAY-PRIORITY"] == ["a"]
     assert "PATHWAY-CLONES" not in answer
 
