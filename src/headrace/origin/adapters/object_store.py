@@ -2,43 +2,32 @@
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import from_url
 
-from headrace.base.errors import ConfigError
 from headrace.base.ids import Sha256
 from headrace.catalog.model import MEDIA_TYPES, FileSuffix
 from headrace.origin.errors import SourceUnreadableError, StoreUnreachableError
 from headrace.origin.ports import Put
+from headrace.wire.objects import connect_objects, first_line
 
 CHUNK_BYTES = 8 * 1024 * 1024
 PROBE = "headrace-probe"
 """Written by each `check`; always the same eight bytes, so it needs no permission to delete."""
-SCHEMES = {"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"}
 
 
 class ObjectStore:
     """Objects under a URL's prefix, at the same paths as in URLs. An upload is visible only when it is complete."""
 
     def __init__(self, url: str, *, read_back: bool = True, timeout_s: float = 60.0) -> None:
-        parts = urlsplit(url)
-        if parts.username or parts.password:
-            raise ConfigError("the store URL holds credentials: put them in the environment (AWS_ACCESS_KEY_ID, ...)")
-        if parts.scheme not in SCHEMES or not parts.netloc:
-            raise ConfigError(f"store URL {url!r} is not known: use a folder, s3://bucket/prefix, gs://... or az://...")
         self._url = url
         self._read_back = read_back
         self._timeout_s = timeout_s
-        self._store = _connect(url, parts.scheme, timeout_s)
+        self._store = connect_objects(url, timeout_s)
 
     async def check(self) -> None:
         async with self._ours():
@@ -96,32 +85,7 @@ class ObjectStore:
                 f"{self._url} refuses: check the credentials in the environment and the bucket's permissions"
             ) from None
         except (BaseError, OSError) as error:
-            raise StoreUnreachableError(f"{self._url} cannot be used: {_first_line(error)}") from None
-
-
-def _connect(url: str, scheme: str, timeout_s: float) -> Any:
-    options: dict[str, Any] = {
-        "connect_timeout": timedelta(seconds=min(10.0, timeout_s)),
-        "timeout": timedelta(seconds=timeout_s),
-    }
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    config: dict[str, Any] = {}
-    if scheme.startswith("s3"):
-        # The store itself refuses an upload that was changed on the way.
-        config["checksum_algorithm"] = "SHA256"
-        if endpoint:
-            config["endpoint"] = endpoint
-            options["allow_http"] = endpoint.startswith("http://")
-    connect: Any = from_url  # its overloads tell the stores apart by type; here the URL does
-    try:
-        return connect(
-            url,
-            config=config or None,
-            client_options=options,
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=timeout_s)},
-        )
-    except (BaseError, ValueError) as error:
-        raise ConfigError(f"store URL {url!r} cannot be used: {_first_line(error)}") from None
+            raise StoreUnreachableError(f"{self._url} cannot be used: {first_line(error)}") from None
 
 
 def _weigh(file: Path) -> tuple[int, str]:
@@ -130,8 +94,3 @@ def _weigh(file: Path) -> tuple[int, str]:
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
         return source.tell(), digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    """Stores answer with pages of XML; the first line says enough, and none of it holds a secret key."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
