@@ -10,6 +10,8 @@ from headrace.base.config import parse_config
 from headrace.base.errors import ConfigError, InvalidIdError
 from headrace.base.ids import ApplianceId, appliance_id
 
+MOST_BATCH_BYTES = 256 << 20
+
 
 class OnMiss(StrEnum):
     """What nginx does with a request for a file that is not held."""
@@ -66,6 +68,7 @@ class FillSettings:
     delete_grace_s: float
     turn_interval_s: float
     ca_file: str
+    most_bps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,18 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShipSettings:
+    """Where the access log is shipped, and how much of a client's address."""
+
+    url: str
+    batch_bytes: int
+    batch_s: float
+    timeout_s: float
+    client_bits_ipv4: int
+    client_bits_ipv6: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
     """Where Prometheus may ask."""
 
@@ -113,6 +128,7 @@ class AgentConfig:
     fill: FillSettings
     nginx: NginxOptions
     log: LogSettings
+    ship: ShipSettings
     metrics: MetricsSettings
     bgp: BgpSettings
 
@@ -179,6 +195,8 @@ def _check_paths(config: AgentConfig, source: str) -> None:
         "nginx.tls_certificate": config.nginx.tls_certificate,
         "nginx.tls_key": config.nginx.tls_key,
     }
+    if "://" not in config.ship.url:
+        paths["ship.url"] = config.ship.url
     for key, path in [*paths.items(), *(("store.folders", folder) for folder in config.store.folders)]:
         if path and not Path(path).is_absolute():
             raise ConfigError(f"{source}: key {key!r}: {path!r} must be an absolute path")
@@ -202,15 +220,21 @@ def _check_numbers(config: AgentConfig, source: str) -> None:
         "fill.turn_interval_s": config.fill.turn_interval_s,
         "log.rotate_bytes": config.log.rotate_bytes,
         "log.rotate_s": config.log.rotate_s,
+        "ship.batch_bytes": config.ship.batch_bytes,
+        "ship.batch_s": config.ship.batch_s,
+        "ship.timeout_s": config.ship.timeout_s,
     }
     not_negative = {
         "store.reserve_bytes": config.store.reserve_bytes,
         "store.verify_bps": config.store.verify_bps,
         "store.verify_pause_s": config.store.verify_pause_s,
         "fill.least_source_bps": config.fill.least_source_bps,
+        "fill.most_bps": config.fill.most_bps,
         "fill.delete_grace_s": config.fill.delete_grace_s,
         "log.keep_bytes": config.log.keep_bytes,
         "log.keep_s": config.log.keep_s,
+        "ship.client_bits_ipv4": config.ship.client_bits_ipv4,
+        "ship.client_bits_ipv6": config.ship.client_bits_ipv6,
         "nginx.workers": config.nginx.workers,
         "nginx.stop_timeout_s": config.nginx.stop_timeout_s,
     }
@@ -220,3 +244,7 @@ def _check_numbers(config: AgentConfig, source: str) -> None:
     for key, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{source}: key {key!r} must not be negative")
+    if config.ship.client_bits_ipv4 > 32 or config.ship.client_bits_ipv6 > 128:
+        raise ConfigError(f"{source}: keys 'ship.client_bits_...' must be at most 32 (IPv4) and 128 (IPv6)")
+    if config.ship.batch_bytes > MOST_BATCH_BYTES:
+        raise ConfigError(f"{source}: key 'ship.batch_bytes' must be at most {MOST_BATCH_BYTES}: it is read at once")

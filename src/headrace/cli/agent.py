@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,12 +26,15 @@ from headrace.appliance.log_reader import LoadMeter
 from headrace.appliance.metrics import exposition
 from headrace.appliance.nginx_conf import render_nginx_conf
 from headrace.appliance.web_settings import nginx_settings
-from headrace.base.clock import SystemClock
+from headrace.base.clock import Clock, SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.logs import set_up_logging
-from headrace.base.rng import make_rng
+from headrace.base.rng import Rng, make_rng
 from headrace.base.tasks import Tasks
 from headrace.cli.console import AsJson, out
+
+if TYPE_CHECKING:
+    from headrace.appliance.ship import LogShipper
 
 
 def register(app: typer.Typer) -> None:
@@ -142,6 +145,8 @@ async def _serve(settings: AgentConfig) -> None:
                     settings.metrics.listen, lambda: exposition(agent.status(), meter.traffic), clock=clock
                 )
                 works["metrics"] = metrics.run()
+            if settings.ship.url:
+                works["ship"] = _shipper(settings, clock, rng).run()
             await _until_told_to_end(works, refused=agent.was_refused)
     if agent.refusal is not None or not settings.nginx.keep_on_exit:
         await web.stop()
@@ -154,6 +159,22 @@ async def _serve(settings: AgentConfig) -> None:
         await speaker.stop()
     if agent.refusal is not None:
         raise agent.refusal
+
+
+def _shipper(settings: AgentConfig, clock: Clock, rng: Rng) -> "LogShipper":
+    # Only here, because an agent that ships nothing must not wait for DuckDB to load.
+    from headrace.appliance.ship import LogShipper
+    from headrace.wire.batch_store import open_batch_store
+
+    return LogShipper(
+        settings.appliance_id,
+        open_batch_store(settings.ship.url, timeout_s=settings.ship.timeout_s),
+        settings.ship,
+        logs=settings.state / "nginx",
+        folder=settings.state / "ship",
+        clock=clock,
+        rng=rng,
+    )
 
 
 async def _until_told_to_end(works: dict[str, Coroutine[Any, Any, None]], *, refused: asyncio.Event) -> None:

@@ -76,7 +76,12 @@ class BatchName:
     @property
     def path(self) -> str:
         """Its path in a store of batches."""
-        return f"v{VERSION}/{self.day}/{self.appliance}/{self.log}-{self.first:015d}-{self.end:015d}.parquet"
+        return f"{self.folder(self.day, self.appliance)}/{self.log}-{self.first:015d}-{self.end:015d}.parquet"
+
+    @staticmethod
+    def folder(day: str, appliance: ApplianceId) -> str:
+        """Where the batches of an appliance lie whose logs began on a day."""
+        return f"v{VERSION}/{day}/{appliance}"
 
 
 def parse_name(path: str) -> BatchName | None:
