@@ -29,6 +29,7 @@ class StillWeb:
 
     def __init__(self) -> None:
         self.redirect_url = ""
+        self.played: set[Sha256] = set()
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -47,6 +48,9 @@ class StillWeb:
 
     def missed(self) -> set[Sha256]:
         return set()
+
+    def served(self) -> set[Sha256]:
+        return self.played
 
 
 class Bed:

@@ -19,6 +19,7 @@ from headrace.appliance.bgp.reports import RouteReports
 from headrace.appliance.control_link import ControlLink
 from headrace.appliance.errors import ApplianceError, JoinRefusedError
 from headrace.appliance.fill import Filler
+from headrace.appliance.gate import FillGate
 from headrace.appliance.plan import FillPlan, PlanPages, apply_pages
 from headrace.appliance.ports import AgentStatus, LoadSource, WebServer
 from headrace.appliance.reconcile import Exchanges, Held, InForce, held_of
@@ -49,6 +50,7 @@ class Parts:
     ledger: Ledger
     store: DiskStore
     transfers: Transfers
+    gate: FillGate
     filler: Filler
     verifier: Verifier
     web: WebServer
@@ -220,6 +222,7 @@ class Agent:
         if learned.was_stale:
             return False
         self._answered_s = self._parts.clock.monotonic_s()
+        self._parts.gate.heard(answer.now_s)
         self._interval_s = min(_MOST_INTERVAL_S, max(_LEAST_INTERVAL_S, learned.interval_s))
         if learned.desired is not None:
             self._parts.ledger.replace_desired(learned.desired)
@@ -233,6 +236,8 @@ class Agent:
     async def _use_desired(self, desired: DesiredState) -> None:
         self._desired = desired
         self._parts.transfers.use(desired)
+        if doubt := self._parts.gate.doubt:
+            self._parts.verifier.doubt(file.sha256 for number in doubt if (file := self._plan.files.get(number)))
         await self._parts.web.point(origin_url=desired.origin_url, redirect_url=desired.redirect_url)
         event(_log, "desired_in_force", version=desired.version, sources=len(desired.sources))
 

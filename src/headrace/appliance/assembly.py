@@ -16,8 +16,10 @@ from headrace.appliance.agent import Agent, Parts
 from headrace.appliance.bgp.reports import Heard, RouteReports
 from headrace.appliance.config import AgentConfig
 from headrace.appliance.control_link import ControlLink
+from headrace.appliance.directory import SourceDirectory
 from headrace.appliance.errors import AlreadyRunningError, StateError
 from headrace.appliance.fill import Filler
+from headrace.appliance.gate import FillGate
 from headrace.appliance.ports import LoadSource, WebServer
 from headrace.appliance.transfer import Transfers
 from headrace.appliance.verify import Verifier
@@ -81,23 +83,29 @@ async def open_agent(
     store = DiskStore(
         config.store, config.appliance_id, ledger=ledger, tree=ServeTree(config.state), clock=clock, rng=rng
     )
-    fetcher = RangeFetcher(
-        config.appliance_id,
-        stall_timeout_s=fill.stall_timeout_s,
-        files_at_once=fill.files_at_once,
-        ca_file=fill.ca_file,
-        clock=clock,
-    )
-    transfers = Transfers(fill, store=store, fetcher=fetcher, clock=clock, rng=rng)
+    fetcher = _make_fetcher(config, clock)
     ca_file = Path(control.ca_file) if control.ca_file else None
     try:
         async with open_client(control.urls, "", ca_file=ca_file, timeout_s=control.timeout_s) as client:
             link = ControlLink(config, client, CredentialFile(config.state))
+            gate = FillGate(config.appliance_id, clock)
+            directory = SourceDirectory(link.fill_sources, clock=clock, rng=rng)
+            transfers = Transfers(
+                fill, store=store, fetcher=fetcher, gate=gate, directory=directory, clock=clock, rng=rng
+            )
             parts = Parts(
                 ledger=ledger,
                 store=store,
                 transfers=transfers,
-                filler=Filler(fill, store=store, transfers=transfers, clock=clock, rng=rng),
+                gate=gate,
+                filler=Filler(
+                    fill,
+                    store=store,
+                    transfers=transfers,
+                    served=load.served,
+                    clock=clock,
+                    rng=rng,
+                ),
                 verifier=Verifier(store, rate_bps=config.store.verify_bps, clock=clock, missed=load.missed),
                 web=web,
                 load=load,
@@ -112,3 +120,14 @@ async def open_agent(
     finally:
         await fetcher.close()
         store.close()
+
+
+def _make_fetcher(config: AgentConfig, clock: Clock) -> RangeFetcher:
+    fill = config.fill
+    return RangeFetcher(
+        config.appliance_id,
+        stall_timeout_s=fill.stall_timeout_s,
+        files_at_once=fill.files_at_once,
+        ca_file=fill.ca_file,
+        clock=clock,
+    )

@@ -28,6 +28,8 @@ from headrace.wire.agent import (
     ExchangeAnswer,
     ExchangeRequest,
     PlanUpdate,
+    SourcesAnswer,
+    SourcesRequest,
 )
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import ConflictError, UnauthorizedError
@@ -91,6 +93,10 @@ class ControlLink:
         if update.base_version is not None:
             params["base"] = str(update.base_version)
         return await self._ask("GET", "/v1/agent/plan", params=params, answer=PlanUpdate)
+
+    async def fill_sources(self, request: SourcesRequest) -> SourcesAnswer:
+        """Ask who has files that are missing here; raises WireError kinds."""
+        return await self._ask("POST", "/v1/agent/sources", body=request, answer=SourcesAnswer)
 
     async def routes(self, request: RoutesRequest) -> RoutesAnswer:
         """Say what is heard over BGP; raises WireError kinds."""

@@ -1,6 +1,6 @@
 """Decides what is fetched next, onto which disk, and what is deleted. Pure: sizes and ages in, reasons out."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace.appliance.plan import FillPlan
@@ -37,17 +37,21 @@ class FillDecision:
     """Room that the first file which fits nowhere lacks on the emptiest disk; 0 when none is held up."""
 
 
-def order_missing(plan: FillPlan, held: Collection[Sha256]) -> list[CatalogFile]:
+def order_missing(
+    plan: FillPlan, held: Collection[Sha256], *, priority: Callable[[CatalogFile], int] = lambda _: 0
+) -> list[CatalogFile]:
     """All files to fetch, in order: the title with the least left first, and in a title the small files first.
 
-    So titles become whole one by one, begun ones first, and a playlist is there before the file it names.
+    So titles become whole one by one, begun ones first, and a playlist is there before the file it names. What has
+    a lower `priority` comes before all that has a higher one.
     """
     by_title: dict[TitleId, list[CatalogFile]] = {}
     for file in plan.by_sha256.values():
         if file.sha256 not in held:
             by_title.setdefault(file.title_id, []).append(file)
     titles = sorted(by_title.items(), key=lambda item: (sum(file.size_bytes for file in item[1]), item[0]))
-    return [file for _, files in titles for file in sorted(files, key=lambda one: (one.size_bytes, one.file_no))]
+    ordered = [file for _, files in titles for file in sorted(files, key=lambda one: (one.size_bytes, one.file_no))]
+    return sorted(ordered, key=priority)
 
 
 def decide_fill(
@@ -87,19 +91,27 @@ def decide_fill(
 
 
 def decide_deletions(
-    unwanted: Mapping[Sha256, tuple[float, int]], *, grace_s: float, short_bytes: int, now_s: float
+    unwanted: Mapping[Sha256, tuple[float, int]],
+    *,
+    grace_s: float,
+    short_bytes: int,
+    now_s: float,
+    kept: Collection[Sha256] = (),
 ) -> list[Sha256]:
     """Files out of the plan that go now: those past their grace time, and earlier, oldest first, when room is short.
 
     Args:
         unwanted: since when (monotonic seconds) and how large.
         short_bytes: room that a wanted file lacks; it outranks the grace of unwanted ones.
+        kept: last copies, and what sessions play now; these stay whatever is short.
     """
     gone: list[Sha256] = []
     freed_bytes = 0
     for name, (since_s, size_bytes) in sorted(unwanted.items(), key=lambda item: (item[1][0], item[0])):
         if now_s - since_s < grace_s and freed_bytes >= short_bytes:
             break
+        if name in kept:
+            continue
         gone.append(name)
         freed_bytes += size_bytes
     return gone

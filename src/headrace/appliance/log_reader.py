@@ -31,6 +31,8 @@ RATE_WINDOW_S = 5.0
 SESSION_WINDOW_S = 30.0
 USAGE_INTERVAL_S = 1.0
 MOST_CHUNKS_IN_A_TURN = 100
+MOST_SERVED = 200_000
+"""Names kept between two looks: more different files are not played from one appliance at once."""
 MOST_MISSED = 10_000
 """Names kept between two looks at them; who asks for more different files that are not held learns nothing by it."""
 OWN_AGENTS = (b"headrace-probe", b"headrace-fill")
@@ -69,6 +71,8 @@ class Traffic:
     """Of the log, not read because it grew faster than it could be read."""
     requests: int = 0
     sent_bytes: int = 0
+    served: set[bytes] = field(default_factory=set)
+    """The same of paths that clients asked for."""
     missed: set[bytes] = field(default_factory=set)
     """What stands in place of a file's name in paths that were not served from here."""
 
@@ -94,6 +98,8 @@ def count_lines(lines: bytes, traffic: Traffic, sessions: RecentlySeen) -> None:
         if is_file and not fields[_AGENT].startswith(OWN_AGENTS):
             try:
                 sessions.add(session_of(fields), at_s=float(fields[0]))
+                if len(traffic.served) < MOST_SERVED:
+                    traffic.served.add(fields[_PATH][_NAME])
             except ValueError:
                 traffic.flawed_lines += 1
     _add_groups(groups, traffic)
@@ -158,6 +164,11 @@ class LoadMeter:
     def missed(self) -> set[Sha256]:
         """Names of files that were asked for and not served from here since the last call (port LoadSource)."""
         names, self.traffic.missed = self.traffic.missed, set()
+        return {Sha256(name.decode("ascii", errors="replace")) for name in names}
+
+    def served(self) -> set[Sha256]:
+        """Names of files that clients asked for since the last call (port LoadSource)."""
+        names, self.traffic.served = self.traffic.served, set()
         return {Sha256(name.decode("ascii", errors="replace")) for name in names}
 
     async def turn(self) -> None:

@@ -81,6 +81,10 @@ class LoadSource(Protocol):
         """Files that were asked for and not served from here since the last call; a bounded number, held or not."""
         ...
 
+    def served(self) -> set[Sha256]:
+        """Files that clients asked for since the last call; a bounded number, held or not."""
+        ...
+
 
 class FileNames(Protocol):
     """Tells which title and rendition a file is of, for log lines and counters."""

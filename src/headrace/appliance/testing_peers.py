@@ -14,7 +14,7 @@ from headrace.base.clock import Clock, SystemClock
 from headrace.base.ids import FileNo, SiteId
 from headrace.catalog.fileset import FileSet
 from headrace.catalog.model import CatalogFile, content_path
-from headrace.fill.model import FillSource, SourceKind
+from headrace.fill.model import FillRules, FillSource, SourceKind
 from headrace.fleet.model import AdminState
 from headrace.wire.agent import (
     CredentialAnswer,
@@ -24,6 +24,8 @@ from headrace.wire.agent import (
     ExchangeAnswer,
     ExchangeRequest,
     PlanUpdate,
+    SourcesAnswer,
+    SourcesRequest,
 )
 from headrace.wire.codec import decode, encode
 from headrace.wire.operator import Problem
@@ -169,6 +171,13 @@ class FakeControl:
         self.interval_s = 0.1
         self.faults: list[str] = []
         """For the next exchanges, in order: '', 'lose-request', 'lose-answer', 'late' (the answer before this one)."""
+        self.rules = FillRules()
+        """What `want` puts into the desired state from then on."""
+        self.now_s = 0.0
+        """What its clock shows."""
+        self.files: Callable[[FileSet], SourcesAnswer] | None = None
+        """Answers for single files; None: as a control plane that does not know them."""
+        self.files_asked: list[FileSet] = []
         self._late: ExchangeAnswer | None = None
         self.routes: Handler | None = None
         """Takes what is said of routes (bgp/testing.py); None: as a control plane that does not know them."""
@@ -184,6 +193,7 @@ class FakeControl:
             redirect_url=origin_url,
             sources=ranked,
             fill_rate_bps=rate_bps,
+            fill=self.rules,
         )
 
     def has_all(self) -> bool:
@@ -203,12 +213,20 @@ class FakeControl:
             return Told(body=encode(CredentialAnswer(credential=self.credential)))
         if asked.path.startswith("/v1/agent/routes"):
             return await self.routes(asked) if self.routes else _refused(404)
+        if asked.path == "/v1/agent/sources":
+            return self._file_sources(asked)
         if asked.path == "/v1/agent/plan":
             if int(asked.query["version"]) != self.plan.version:
                 return _refused(404)
             return Told(body=encode(self._page(FileNo(int(asked.query["after"])))))
         self.exchange_bytes.append(len(asked.body))
         return self._exchange(decode(ExchangeRequest, asked.body))
+
+    def _file_sources(self, asked: Asked) -> Told:
+        if self.files is None:
+            return _refused(404)
+        self.files_asked.append(FileSet.decode(decode(SourcesRequest, asked.body).files))
+        return Told(body=encode(self.files(self.files_asked[-1])))
 
     def _enrol(self, request: EnrolRequest, token: str) -> Told:
         if token != self.join_token:
@@ -224,7 +242,7 @@ class FakeControl:
         self._take(request)
         answer = ExchangeAnswer(
             sequence=request.sequence,
-            now_s=0.0,
+            now_s=self.now_s,
             interval_s=self.interval_s,
             holdings_digest=self.holdings.digest(),
             desired=self.desired if self.desired and self.desired.version != request.desired_version else None,

@@ -13,7 +13,9 @@ from headrace.appliance.adapters.disk import Part
 from headrace.appliance.adapters.fetch import NotHeldError, RangeFetcher, SlowSourceError
 from headrace.appliance.adapters.store import DiskStore
 from headrace.appliance.config import FillSettings
+from headrace.appliance.directory import SourceDirectory
 from headrace.appliance.errors import SourceError
+from headrace.appliance.gate import FillGate
 from headrace.appliance.sources import SourceBook, SourceChoice, sources_of
 from headrace.appliance.throttle import Throttle
 from headrace.base.clock import Clock
@@ -21,13 +23,17 @@ from headrace.base.ids import Sha256
 from headrace.base.logs import event
 from headrace.base.rng import Rng
 from headrace.catalog.model import CatalogFile
-from headrace.fill.model import FillSource
+from headrace.fill.escalation import Reach, reach_of
+from headrace.fill.model import FillSource, SourceKind
+from headrace.fleet.model import WrongBytes
 from headrace.wire.agent import DesiredState
 
 _log = logging.getLogger(__name__)
 _WRITE_BYTES = 1 << 20
 _RATE_WINDOW_S = 5.0
 _LONGEST_WAIT_S = 1.0
+_WRONG_TOLD = 8
+_MOST_THROTTLES = 1_000
 
 
 class _Next(Enum):
@@ -52,15 +58,36 @@ class Transfer:
     """All its sources rest."""
 
 
+class Outlook(Enum):
+    """Whether a file can be fetched now."""
+
+    FREE = auto()
+    WAITS = auto()
+    """There are sources, but others of the site go out first."""
+    NO_SOURCE = auto()
+
+
 class Transfers:
-    """What all transfers share: sources, rate, counters."""
+    """What all transfers share: sources, rates, counters."""
 
     def __init__(
-        self, settings: FillSettings, *, store: DiskStore, fetcher: RangeFetcher, clock: Clock, rng: Rng
+        self,
+        settings: FillSettings,
+        *,
+        store: DiskStore,
+        fetcher: RangeFetcher,
+        gate: FillGate,
+        directory: SourceDirectory,
+        clock: Clock,
+        rng: Rng,
     ) -> None:
         self._settings, self._store, self._fetcher, self._clock = settings, store, fetcher, clock
+        self.gate, self.directory = gate, directory
         self._book = SourceBook(first_s=settings.source_retry_s, most_s=settings.source_retry_most_s, rng=rng)
-        self._throttle = Throttle()
+        self._throttle, self._inbound, self._urgent = Throttle(), Throttle(), Throttle()
+        self._of_source: dict[str, Throttle] = {}
+        self._wrong: deque[WrongBytes] = deque(maxlen=_WRONG_TOLD)
+        self.outside_bytes = 0
         self._sources: tuple[FillSource, ...] = ()
         self._single_source: set[Sha256] = set()
         self._recent: deque[tuple[float, int]] = deque()
@@ -72,12 +99,36 @@ class Transfers:
 
     def use(self, desired: DesiredState) -> None:
         """Fetch from these sources, at this rate, from now on."""
+        if len(self._of_source) > _MOST_THROTTLES:
+            self._of_source.clear()
         self._sources = sources_of(desired)
-        self._throttle.rate_bps = desired.fill_rate_bps
+        rules = desired.fill
+        rates = [one for one in (desired.fill_rate_bps, self._settings.most_bps) if one]
+        self._throttle.rate_bps = min(rates, default=0)
+        self._inbound.rate_bps = rules.inbound_bps or 0
+        self._urgent.rate_bps = rules.urgent_bps
+        self.gate.use(rules)
+        self.directory.hurry()
 
-    def has_source(self, name: Sha256) -> bool:
+    def outlook(self, file: CatalogFile) -> Outlook:
         """Whether some source is free for a file now."""
-        return self._book.choose(self._sources, name, now_s=self._clock.monotonic_s()) is not None
+        every, allowed = self._sources_of(file)
+        if self._book.choose(allowed, file.sha256, now_s=self._clock.monotonic_s()) is not None:
+            return Outlook.FREE
+        return Outlook.WAITS if len(every) > len(allowed) else Outlook.NO_SOURCE
+
+    def wrong_bytes(self) -> tuple[WrongBytes, ...]:
+        """The last few lies."""
+        return tuple(self._wrong)
+
+    def _sources_of(self, file: CatalogFile) -> tuple[tuple[FillSource, ...], tuple[FillSource, ...]]:
+        """All sources of a file, best first, and those of them that may be asked now."""
+        told = self.directory.told(file.sha256)
+        every = self._sources if told is None else told.sources
+        reach = self.gate.reach(file, None if told is None else told.place)
+        if self.gate.rules.inbound_bps == 0 and not self.gate.is_urgent(file):
+            reach = Reach.PEERS
+        return every, every if reach is Reach.ORIGIN else tuple(one for one in every if reach_of(one) <= reach)
 
     def rate_bps(self) -> float:
         """Over the last few seconds."""
@@ -111,6 +162,7 @@ class Transfers:
             if await self._store.publish(disk_id, file, part):
                 self.fetched_files += 1
                 self._single_source.discard(file.sha256)
+                self.gate.forget(file.sha256)
                 self.error = ""
                 event(_log, "file_filled", file=file.sha256, size_bytes=file.size_bytes, disk=disk_id)
             else:
@@ -122,12 +174,13 @@ class Transfers:
     async def _more(self, transfer: Transfer, part: Part) -> _Next:
         """Fetch one range, or wait for a source."""
         name, now_s = transfer.file.sha256, self._clock.monotonic_s()
-        choice = self._book.choose(self._sources, name, now_s=now_s)
+        _, sources = self._sources_of(transfer.file)
+        choice = self._book.choose(sources, name, now_s=now_s)
         if choice is None:
             if not part.size_bytes:
                 return _Next.LATER
             transfer.is_waiting = True
-            rest_s = self._book.rest_s(self._sources, name, now_s=now_s)
+            rest_s = self._book.rest_s(sources, name, now_s=now_s)
             await self._clock.sleep(min(_LONGEST_WAIT_S, max(0.05, rest_s)))
             return _Next.RANGE
         transfer.is_waiting = False
@@ -160,7 +213,7 @@ class Transfers:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     buffer += chunk
-                    await self._pace(len(chunk))
+                    await self._pace(len(chunk), file, choice.source)
                     if len(buffer) >= _WRITE_BYTES:
                         await self._write(transfer, part, buffer, base_url)
                         buffer = bytearray()
@@ -172,13 +225,26 @@ class Transfers:
         transfer.givers.add(base_url)
         await self._store.append(transfer.disk_id, transfer.file, part, buffer)
 
-    async def _pace(self, size_bytes: int) -> None:
+    async def _pace(self, size_bytes: int, file: CatalogFile, source: FillSource) -> None:
         now_s = self._clock.monotonic_s()
+        is_inbound = source.kind is not SourceKind.PEER
+        throttles = [self._urgent] if self.gate.is_urgent(file) else [self._throttle]
+        if not self.gate.is_urgent(file):
+            self.gate.count(size_bytes, is_inbound=is_inbound)
+            throttles += [self._inbound] if is_inbound else []
+        if is_inbound:
+            self.outside_bytes += size_bytes
+        else:
+            self.gate.peer_gave()
+        if source.rate_bps:
+            of_source = self._of_source.setdefault(source.base_url, Throttle())
+            of_source.rate_bps = source.rate_bps
+            throttles.append(of_source)
         self.fetched_bytes += size_bytes
         self._recent.append((now_s, size_bytes))
         while self._recent[0][0] < now_s - _RATE_WINDOW_S:
             self._recent.popleft()
-        wait_s = self._throttle.take(size_bytes, now_s=now_s)
+        wait_s = max(one.take(size_bytes, now_s=now_s) for one in throttles)
         if wait_s > 0:
             await self._clock.sleep(wait_s)
 
@@ -190,6 +256,7 @@ class Transfers:
             self._single_source.add(file.sha256)
             return
         for base_url in givers:
+            self._wrong.append(WrongBytes(base_url=base_url, file_no=file.file_no))
             self._book.gave_wrong_bytes(base_url, file.sha256, now_s=self._clock.monotonic_s())
 
     def _note(self, name: Sha256, error: SourceError) -> None:

@@ -6,7 +6,7 @@ for in vain is looked for at once: the access log only prompts the look, the dis
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from headrace.appliance.adapters.ledger import Holding
@@ -22,6 +22,8 @@ _IDLE_S = 2.0
 _MISSED_S = 0.5
 _MOST_LOOKS = 50
 """Files looked for in one turn of `_MISSED_S`: a look costs a system call on the disk and a link."""
+_DOUBT_PAUSE_S, _MOST_DOUBTED = 3600.0, 1_000
+"""A file that was found good is not read again so soon, whoever goes on doubting it."""
 _LOOK_PAUSE_S = 30.0
 """A file that was there is not looked for again so soon, however often it is missed."""
 
@@ -35,6 +37,8 @@ class Verifier:
         """`missed` names files that were asked for in vain since its last call, held or not."""
         self._store, self._clock, self._missed = store, clock, missed
         self._looked_s: dict[Sha256, float] = {}
+        self._doubted: list[Sha256] = []
+        self._doubted_s: dict[Sha256, float] = {}
         self._throttle = Throttle(rate_bps)
         self._is_on = rate_bps > 0
         self._due: list[Sha256] = []
@@ -59,12 +63,21 @@ class Verifier:
                 # The top of the loop: the regular verification finds what a look did not.
                 _log.exception("turn_failed loop=missed")
 
+    def doubt(self, names: Iterable[Sha256]) -> None:
+        """Somebody says that these are wrong: verify each of them soon, but not again before all others were."""
+        now_s = self._clock.monotonic_s()
+        self._doubted_s = {name: at_s for name, at_s in self._doubted_s.items() if now_s - at_s < _DOUBT_PAUSE_S}
+        for name in names:
+            if name not in self._doubted_s and len(self._doubted_s) < _MOST_DOUBTED:
+                self._doubted_s[name] = now_s
+                self._doubted.append(name)
+
     def stop(self) -> None:
         """Let a thread that reads a large file slowly end at once; before cancelling `run`."""
         self._stop.set()
 
     async def _turn(self) -> bool:
-        holding = self._store.in_doubt() or self._next_due()
+        holding = self._store.in_doubt() or self._next_doubted() or self._next_due()
         if holding is None:
             return False
         if not await self._store.verify(holding, self._pace):
@@ -82,6 +95,13 @@ class Verifier:
                 del self._looked_s[holding.sha256]
                 self.corrupt_files += 1
                 event(_log, "file_missing", level=logging.WARNING, file=holding.sha256, disk=holding.disk_id)
+
+    def _next_doubted(self) -> Holding | None:
+        while self._doubted:
+            holding = self._store.holding(self._doubted.pop())
+            if holding is not None:
+                return holding
+        return None
 
     def _next_due(self) -> Holding | None:
         if not self._is_on:

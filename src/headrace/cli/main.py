@@ -21,6 +21,7 @@ COMMANDS = (
     "site",
     "appliance",
     "maintenance",
+    "fill",
     "routes",
     "token",
     "status",

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from headrace.base.errors import UsageError
 from headrace.base.ids import site_id
-from headrace.base.units import show_count
+from headrace.base.instants import read_zone
+from headrace.base.units import parse_amount, show_count
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, look, out
 from headrace.fleet.model import Site, SiteKind
 from headrace.wire.client import ControlClient
@@ -39,6 +40,10 @@ def _add(
     prefix: Annotated[list[str] | None, typer.Option(help="Client network, 192.0.2.0/24; again for more.")] = None,
     region: Annotated[str, typer.Option(help="Sites of one region stand in for one another.")] = "",
     last_resort: Annotated[bool, typer.Option("--last-resort", help="Serves clients whom no site hears.")] = False,
+    zone: Annotated[str, typer.Option(help="Time zone of its fill window: Europe/Amsterdam; none: no window.")] = "",
+    fill_window: Annotated[str, typer.Option(help="Local hours of its fills, 02:00-14:00, or always.")] = "",
+    fill_rate: Annotated[str, typer.Option(help="Most that its fills bring in: 1.2Gb/s.")] = "",
+    fill_volume: Annotated[str, typer.Option(help="The same in one window: 6.5TB.")] = "",
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -56,6 +61,10 @@ def _add(
         prefixes=tuple(prefix or ()),
         is_last_resort=last_resort,
         region=region,
+        time_zone=read_zone(zone).key if zone else "",
+        fill_window=fill_window,
+        fill_bps=parse_amount(fill_rate, unit="b/s") if fill_rate else 0,
+        fill_volume_bytes=parse_amount(fill_volume, unit="B") if fill_volume else 0,
     )
     ask_control(lambda client: _put(client, wanted), control=control, token_file=token_file, ca=ca)
     err.print(f"site {wanted.site_id}: {show_count(len(wanted.prefixes), 'prefix', 'prefixes')}")
@@ -69,7 +78,8 @@ def _load(
 ) -> None:
     """Add or replace many sites; the file is checked whole before the first is sent.
 
-    A table has the keys site_id, name, kind, latitude_deg, longitude_deg, prefixes, is_last_resort, region.
+    A table has the keys site_id, name, kind, latitude_deg, longitude_deg, prefixes, is_last_resort, region, time_zone,
+    fill_window, fill_bps, fill_volume_bytes.
 
     Example: [bold]headrace site load sites.toml[/]
     """

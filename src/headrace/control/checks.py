@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from headrace.base.errors import UsageError
 from headrace.base.ids import appliance_id, site_id
+from headrace.base.instants import read_zone
+from headrace.fill.windows import read_hours
 from headrace.fleet.model import FleetError, Site
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
@@ -40,7 +42,23 @@ def check_site(site: Site) -> None:
         if value is not None and not -most <= value <= most:
             raise FleetError(f"site {site.site_id}: {name} {value} is not between -{most} and {most} degrees")
     check_words(f"site {site.site_id}: region", site.region, most=63, may_be_empty=True)
+    _check_fill(site)
     check_storable(f"site {site.site_id}", site)
+
+
+def _check_fill(site: Site) -> None:
+    if site.time_zone:
+        read_zone(site.time_zone)
+    if site.fill_window:
+        hours = read_hours(site.fill_window)
+        if hours is not None and not site.time_zone:
+            raise FleetError(f"site {site.site_id}: a fill window is local time: name the time zone, Europe/Amsterdam")
+    for name, value, most in (
+        ("fill_bps", site.fill_bps, _MOST_BPS),
+        ("fill_volume_bytes", site.fill_volume_bytes, 2**60),
+    ):
+        if not 0 <= value <= most:
+            raise FleetError(f"site {site.site_id}: {name} {value} is not between 0 and {most}")
 
 
 def check_address(name: str, content_url: str, capacity_bps: int) -> None:

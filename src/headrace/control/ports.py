@@ -32,6 +32,7 @@ from headrace.control.model import (
     Versions,
 )
 from headrace.control.routes import PastTable, StoredSpeaker, Swept, Taken
+from headrace.fill.orders import FillOrder
 from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import Appliance, Health, Site
 from headrace.routes.effective import ChunkPlace
@@ -140,6 +141,26 @@ class MaintenanceStore(Protocol):
 
     def drop_windows(self, *, ended_before_s: float) -> int:
         """Forget windows that have ended and whose time was over before that; how many went."""
+        ...
+
+
+class FillStore(Protocol):
+    """What operators ask of fills."""
+
+    def fill_orders(self, *, with_ended: bool = False) -> tuple[FillOrder, ...]:
+        """Those that have not ended, in the order in which they were given; or all that are kept."""
+        ...
+
+    def add_fill_order(self, order: FillOrder, *, event: NewEvent, now_s: float) -> FillOrder:
+        """Store a new order under the next id."""
+        ...
+
+    def end_fill_order(self, order: FillOrder, *, event: NewEvent, now_s: float) -> bool:
+        """Write an order that has ended; False when it had ended before."""
+        ...
+
+    def drop_fill_orders(self, *, keep: int) -> int:
+        """Forget ended orders but for those among the newest `keep` orders; how many went."""
         ...
 
 
@@ -412,7 +433,9 @@ class RecordStore(Protocol):
         ...
 
 
-class Store(FleetStore, MaintenanceStore, HoldingsStore, CatalogStore, TokenStore, RouteStore, RecordStore, Protocol):
+class Store(
+    FleetStore, MaintenanceStore, FillStore, HoldingsStore, CatalogStore, TokenStore, RouteStore, RecordStore, Protocol
+):
     """The whole store."""
 
     def close(self) -> None: ...

@@ -29,6 +29,8 @@ class SourceSkip(StrEnum):
     HOLDS_NOTHING = "holds-nothing"
     ENOUGH_OF_SITE = "enough-of-site"
     """Others of the same site stand for it."""
+    BUSY = "busy"
+    """Serving leaves it nothing to give."""
     OUTRANKED = "outranked"
     """Good, but enough nearer ones were found."""
 
@@ -43,6 +45,10 @@ class Candidate:
     admin_state: AdminState
     health_state: HealthState
     held_files: int
+    capacity_bps: int = 0
+    """0 for not known."""
+    tx_bps: float = 0.0
+    """What it sends now, fills included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,11 @@ class SourceLimits:
     most_sites: int = 16
     """Nearest other sites that are looked at; bounds the work in a large fleet."""
     per_site: int = 1
-    """Of one other site: its peers have the same files."""
+    """Of one other site, where it is not known who holds a file: its peers have the same files."""
+    near_km: float = 1000.0
+    """Sites within this distance, or of the same region, are near."""
+    give_ratio: float = 0.9
+    """Share of its capacity up to which an appliance gives to fills beside what it serves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +107,7 @@ def rank_sources(
         left_of_site = most_peers if is_own else limits.per_site
         good = []
         for candidate in by_site.get(site_id, ()):
-            skip = _why_not(own, candidate)
+            skip = why_not(own, candidate)
             if skip is None:
                 good.append(candidate)
             else:
@@ -119,9 +129,19 @@ def nearest_sites(sites: Iterable[Site], most: int) -> dict[SiteId, tuple[SiteId
     ordered = sorted(sites, key=lambda site: site.site_id)
     near: dict[SiteId, tuple[SiteId, ...]] = {}
     for own in ordered:
-        ranked = sorted((distance_km(own, other), other.site_id) for other in ordered if other is not own)
-        near[own.site_id] = tuple(site_id for _, site_id in ranked[:most])
+        ranked = sorted(
+            (route_cost(own, other), distance_km(own, other), other.site_id) for other in ordered if other is not own
+        )
+        near[own.site_id] = tuple(site_id for _, _, site_id in ranked[:most])
     return near
+
+
+def route_cost(own: Site, other: Site) -> float:
+    """How far it is from one site to another, for fills: kilometres, but none within a region.
+
+    A region is what an operator says of networks that stand in for one another; across its border distance counts.
+    """
+    return 0.0 if own.region and own.region == other.region else distance_km(own, other)
 
 
 def distance_km(one: Site, other: Site) -> float:
@@ -136,13 +156,14 @@ def distance_km(one: Site, other: Site) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, squared)))
 
 
-def _why_not(own: Candidate, candidate: Candidate) -> SourceSkip | None:
-    """Why an appliance cannot be a source at all."""
+def why_not(own: Candidate, candidate: Candidate, *, is_peer: bool = False) -> SourceSkip | None:
+    """Why an appliance cannot be a source at all; a peer may be one before its turn-up: what it gives is verified."""
     if candidate.appliance_id == own.appliance_id:
         return SourceSkip.IS_ITSELF
     if candidate.admin_state is not AdminState.ENABLED:
         return SourceSkip.NOT_ENABLED
-    if candidate.health_state is not HealthState.HEALTHY:
+    good = (HealthState.HEALTHY, HealthState.TURNING_UP) if is_peer else (HealthState.HEALTHY,)
+    if candidate.health_state not in good:
         return SourceSkip.NOT_HEALTHY
     return SourceSkip.HOLDS_NOTHING if candidate.held_files == 0 else None
 

@@ -130,6 +130,14 @@ class Site:
     """Serves clients that no site hears a route for."""
     region: str = ""
     """Sites that name the same region stand in for one another; '' for the sites that hear the same clients."""
+    time_zone: str = ""
+    """IANA name, for its fill window; '' for not told: then it fills at once."""
+    fill_window: str = ""
+    """Local hours, `02:00-14:00`, or `always`; '' for the control plane's setting."""
+    fill_bps: int = 0
+    """Bound for what its fills bring in from outside; 0 for the control plane's setting."""
+    fill_volume_bytes: int = 0
+    """The same in one window, in bytes; 0 for the control plane's setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +196,16 @@ class FillState(StrEnum):
     FILLING = "filling"
     NO_SOURCE = "no-source"
     DISK_FULL = "disk-full"
+    WAITING = "waiting"
+    """For its window, or for peers that bring files into the site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrongBytes:
+    """A source gave bytes for a file whose SHA-256 is not the file's name."""
+
+    base_url: str
+    file_no: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +220,16 @@ class FillReport:
     done_bytes: int = 0
     rate_bps: float = 0.0
     error: str = ""
+    window_opened_s: float = 0.0
+    """UTC epoch seconds at which the window opened that the next two are counted in; 0 before the first."""
+    window_bytes: int = 0
+    """Fetched in it, urgent files apart."""
+    window_inbound_bytes: int = 0
+    """Of those, the ones that came from outside of the site."""
+    outside_bytes: int = 0
+    """Fetched from outside of the site since the agent started, urgent files included."""
+    wrong_bytes: tuple[WrongBytes, ...] = ()
+    """The last few, newest last; sources that gave them are left for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,18 @@ Every message may be lost, repeated or late; each is whole in itself. An agent s
 the desired state and of the fill plan it has; the answer holds what differs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.base.ids import ApplianceId, FileNo, SiteId
 from headrace.catalog.model import CatalogFile
-from headrace.fill.model import FillSource
+from headrace.fill.model import FillRules, FillSource
 from headrace.fleet.model import AdminState, ApplianceReport
 
 PROTOCOL_VERSION = 1
 PLAN_PAGE_FILES = 2_000
 """Entries in one message; a longer plan is fetched page by page."""
+SOURCES_PAGE_FILES = 1_000
+"""Files whose sources are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,37 @@ class DesiredState:
     sources: tuple[FillSource, ...]
     """Best first."""
     fill_rate_bps: int
-    """Upper bound for all fills together; 0 for none."""
+    """Upper bound for all fills together, urgent ones apart; 0 for none."""
+    fill: FillRules = field(default_factory=FillRules)
+    """When and in which order to fill, and who goes first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesRequest:
+    """POST /v1/agent/sources, authorised by the appliance's credential: who has these files?"""
+
+    files: str
+    """FileSet.encode() of at most SOURCES_PAGE_FILES missing files of its plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSources:
+    """The answer for one file."""
+
+    file_no: int
+    sources: tuple[int, ...]
+    """Places in `SourcesAnswer.sources`, best first; only those that hold the file, and the origin."""
+    place: int
+    """How many appliances of its site come before it in the line for this file; the first ones are its fill masters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcesAnswer:
+    """Ranked sources of single files; holds for a while, since holdings and loads change."""
+
+    sources: tuple[FillSource, ...]
+    files: tuple[FileSources, ...]
+    valid_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.appliance.adapters.fetch import NotHeldError, SlowSourceError
+from headrace.appliance.directory import SourceDirectory
 from headrace.appliance.errors import SourceError
+from headrace.appliance.gate import FillGate
 from headrace.appliance.testing import StoreBed, agent_config, body_of, file_of
 from headrace.appliance.transfer import Transfer, Transfers
 from headrace.base.clock import ManualClock
+from headrace.base.ids import ApplianceId
 from headrace.base.rng import make_rng
 from headrace.catalog.model import CatalogFile
 from headrace.fill.model import FillSource, SourceKind
 from headrace.fleet.model import AdminState
-from headrace.wire.agent import DesiredState
+from headrace.wire.agent import DesiredState, SourcesAnswer, SourcesRequest
+from headrace.wire.errors import UnreachableError
 
 BODY = body_of(1, 10_000)
 FILE = file_of(1, BODY)
 FAULTS = {"missing": NotHeldError, "slow": SlowSourceError, "breaks": SourceError}
+
+
+async def nobody_answers(_: SourcesRequest) -> SourcesAnswer:
+    raise UnreachableError("no control plane")
 
 
 class ScriptedSources:
@@ -63,9 +71,11 @@ class Bench:
         self.transfers = Transfers(
             self.settings,
             store=store,
-            fetcher=self.sources,
+            fetcher=self.sources,  # type: ignore[arg-type]
+            gate=FillGate(ApplianceId("a1"), self.clock),
+            directory=SourceDirectory(nobody_answers, clock=self.clock, rng=make_rng(1)),
             clock=self.clock,
-            rng=make_rng(1),  # type: ignore[arg-type]
+            rng=make_rng(1),
         )
         kinds = [FillSource(kind=SourceKind.PEER, base_url=url) for url in self.scripts]
         self.transfers.use(

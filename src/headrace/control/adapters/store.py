@@ -3,6 +3,7 @@
 from headrace.control.adapters.database import Database
 from headrace.control.adapters.migrate import migrate
 from headrace.control.adapters.store_catalog import SqlCatalog
+from headrace.control.adapters.store_fill import SqlFillOrders
 from headrace.control.adapters.store_fleet import SqlFleet
 from headrace.control.adapters.store_holdings import SqlHoldings
 from headrace.control.adapters.store_maintenance import SqlMaintenance
@@ -11,7 +12,7 @@ from headrace.control.adapters.store_routes import SqlRoutes
 from headrace.control.adapters.store_tokens import SqlTokens
 
 
-class SqlStore(SqlFleet, SqlMaintenance, SqlHoldings, SqlCatalog, SqlTokens, SqlRoutes, SqlRecords):
+class SqlStore(SqlFleet, SqlMaintenance, SqlFillOrders, SqlHoldings, SqlCatalog, SqlTokens, SqlRoutes, SqlRecords):
     """All questions on one database."""
 
     def close(self) -> None:

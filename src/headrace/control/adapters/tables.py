@@ -201,6 +201,14 @@ maintenance = Table(
     Column("body", Text, nullable=False),
 )
 
+fill_orders = Table(
+    "fill_orders",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("has_ended", Boolean, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
 notes = Table(
     "notes",
     metadata,

@@ -11,7 +11,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import __version__
-from headrace.control.api import agents, appliances, maintenance, route_reports, routes, sites, titles, tokens, watching
+from headrace.control.api import (
+    agents,
+    appliances,
+    fill,
+    maintenance,
+    route_reports,
+    routes,
+    sites,
+    titles,
+    tokens,
+    watching,
+)
 from headrace.control.api.limits import BodyLimit
 from headrace.control.api.openapi import describe
 from headrace.control.api.parts import Parts
@@ -23,6 +34,7 @@ _ROUTERS = (
     sites.router,
     appliances.router,
     maintenance.router,
+    fill.router,
     routes.router,
     route_reports.router,
     titles.router,

@@ -11,6 +11,7 @@ from headrace.control.access import Caller
 from headrace.control.adapters.vrp_file import VrpFile
 from headrace.control.config import ControlConfig
 from headrace.control.feed import Feed
+from headrace.control.fill_desk import FillDesk
 from headrace.control.fleet_view import FleetViews
 from headrace.control.gate import FailureCount, Gate
 from headrace.control.holders import Holders
@@ -39,6 +40,7 @@ class Parts:
     failures: FailureCount
     views: FleetViews
     holders: Holders
+    fill: FillDesk
     feed: Feed
     loop_state: LoopState
     routing: Routing
@@ -65,6 +67,7 @@ def make_parts(
         failures=FailureCount(clock, config.auth.failures_per_minute),
         views=views,
         holders=Holders(store),
+        fill=FillDesk(store, config.fleet, config.loop_urls.origin, clock),
         feed=Feed(store, views.newest, clock, most_followers=config.limits.streams),
         loop_state=loop_state or LoopState(),
         routing=Routing(store, config.routes, clock, vrp_file),

@@ -14,6 +14,7 @@ from headrace.base.ids import ApplianceId
 from headrace.base.logs import event
 from headrace.control.loops.concluding import Concluded, Concluder, Probes
 from headrace.control.loops.desiring import Desirer
+from headrace.control.loops.filling import FillRuler
 from headrace.control.loops.maintaining import Maintainer
 from headrace.control.loops.planning import Planner
 from headrace.control.loops.reading import FleetState
@@ -58,6 +59,7 @@ class Decider:
         self._concluder = Concluder(store, settings)
         self._maintainer = Maintainer(store, settings)
         self._planner = Planner(store, settings)
+        self._ruler = FillRuler(store, settings.fill)
         self._desirer = Desirer(store, settings, urls)
         self._watch: _Watch | None = None
         self.hearings: tuple[Hearing, ...] = ()
@@ -81,7 +83,8 @@ class Decider:
         self._compile(fleet, concluded.health, now_s)
         moved = self._maintainer.turn(fleet, concluded.health, now_s=now_s)
         planned = self._planner.turn(fleet, now_s=now_s, has_time=self._timer())
-        desired = self._desirer.turn(fleet, concluded.health, has_time=self._timer())
+        rules = self._ruler.turn(fleet, concluded.health, now_s=now_s)
+        desired = self._desirer.turn(fleet, concluded.health, rules, has_time=self._timer())
         self._count(concluded)
         self._state.plans_written += planned.written
         self._state.plans_waiting = planned.waiting

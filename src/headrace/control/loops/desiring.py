@@ -11,6 +11,7 @@ from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.model import FleetRow
 from headrace.control.ports import Store
+from headrace.fill.model import FillRules
 from headrace.fill.sources import Candidate, nearest_sites, rank_sources
 from headrace.fleet.model import Health, Site
 from headrace.wire.agent import DesiredState
@@ -39,14 +40,21 @@ class Desirer:
         self._sites: tuple[Site, ...] | None = None
         self._near: dict[SiteId, tuple[SiteId, ...]] = {}
 
-    def turn(self, state: FleetState, health: Mapping[ApplianceId, Health], *, has_time: Callable[[], bool]) -> Desired:
+    def turn(
+        self,
+        state: FleetState,
+        health: Mapping[ApplianceId, Health],
+        rules: Mapping[ApplianceId, FillRules],
+        *,
+        has_time: Callable[[], bool],
+    ) -> Desired:
         """Compare every appliance's desired state with what is stored, and write as many as time allows."""
         candidates = {row.appliance.appliance_id: _candidate(row, health) for row in state.rows}
         versions = tuple(row.desired.version if row.desired else 0 for row in state.rows)
-        seen = (state.sites, tuple(candidates.values()), versions)
+        seen = (state.sites, tuple(candidates.values()), versions, rules)
         if self._is_done and seen == self._seen:
             return Desired()
-        wanted = self._wanted(state, candidates)
+        wanted = self._wanted(state, candidates, rules)
         differing = [row for row in state.rows if wanted[row.appliance.appliance_id] != row.desired]
         written = 0
         for start in range(0, len(differing), WRITTEN_AT_ONCE):
@@ -65,7 +73,7 @@ class Desirer:
         return Desired(written=written, waiting=len(differing) - written)
 
     def _wanted(
-        self, state: FleetState, candidates: Mapping[ApplianceId, Candidate]
+        self, state: FleetState, candidates: Mapping[ApplianceId, Candidate], rules: Mapping[ApplianceId, FillRules]
     ) -> dict[ApplianceId, DesiredState]:
         """The desired states, each with the version that is stored now."""
         if self._sites != state.sites:
@@ -84,7 +92,8 @@ class Desirer:
                 origin_url=self._urls.origin,
                 redirect_url=self._urls.redirect,
                 sources=ranked.sources,
-                fill_rate_bps=self._settings.fill_rate_bps,
+                fill_rate_bps=self._settings.fill.appliance_bps,
+                fill=rules[own.appliance_id],
             )
         return wanted
 

@@ -13,6 +13,7 @@ from headrace.catalog.model import CatalogFile
 from headrace.control.in_force import rows_in_force
 from headrace.control.model import EMPTY_DIGEST, FleetRow, SetHead, StoredTitle, StoredWindow, Versions
 from headrace.control.ports import Store
+from headrace.fill.orders import FillOrder
 from headrace.fleet.evidence import RoutesSeen
 from headrace.fleet.model import AdminState, Site
 from headrace.routes.model import Hearing
@@ -49,6 +50,8 @@ class FleetState:
     """Live routes that count, likewise."""
     own_states: Mapping[ApplianceId, AdminState] = field(default_factory=dict)
     """The operator's own admin state of those that a window holds."""
+    orders: tuple[FillOrder, ...] = ()
+    """Fill orders that have not ended."""
 
 
 EMPTY_CATALOG = Catalog(files={}, published=FileSet())
@@ -64,6 +67,7 @@ class StoreReader:
         self._catalog = EMPTY_CATALOG
         self._sites: tuple[Site, ...] = ()
         self._windows: tuple[StoredWindow, ...] = ()
+        self._orders: tuple[FillOrder, ...] = ()
         self._sets: dict[str, FileSet] = {EMPTY_DIGEST: _EMPTY_SET}
         self._counts: dict[tuple[str, str], int] = {}
 
@@ -74,6 +78,7 @@ class StoreReader:
             self._catalog = _catalog(self._store.titles())
         if self._seen is None or self._seen.fleet != versions.fleet:
             self._sites, self._windows = self._store.sites(), self._store.windows()
+            self._orders = self._store.fill_orders()
         own = self._store.fleet()
         rows = rows_in_force(own, self._windows)
         holdings = {row.appliance.appliance_id: self._holdings(row) for row in rows}
@@ -92,6 +97,7 @@ class StoreReader:
             catalog=self._catalog,
             is_held=self._store.is_health_held(),
             windows=self._windows,
+            orders=self._orders,
             own_states={
                 row.appliance.appliance_id: row.appliance.admin_state
                 for row, held in zip(own, rows, strict=True)

@@ -5,7 +5,9 @@ Defaults stand in control/defaults.toml; the thresholds of health are explained 
 
 from dataclasses import dataclass, field
 
+from headrace.fill.model import Escalation
 from headrace.fill.sources import SourceLimits
+from headrace.fill.windows import DEFAULT_HOURS
 from headrace.fleet.evidence import HealthRules
 from headrace.fleet.lifecycle import FailureBudget
 from headrace.fleet.maintenance import MaintenanceRules
@@ -33,6 +35,28 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FillDefaults:
+    """Table [fleet.fill]."""
+
+    window: str = DEFAULT_HOURS
+    """Local hours in which sites fill whose time zone is known, or `always`; a site may have its own."""
+    appliance_bps: int = 1_200_000_000
+    """Bound for all fills of one appliance, urgent ones apart; 0 for none."""
+    site_bps: int = 1_200_000_000
+    """Bound for what the fills of one site bring in from outside; 0 for none."""
+    appliance_volume_bytes: int = 0
+    """Most that an appliance fetches in one window; 0: what the rate allows."""
+    site_volume_bytes: int = 0
+    """Most that a site brings in from outside in one window; 0: what the rate allows."""
+    urgent_bps: int = 1_200_000_000
+    """Bound for urgent fills of one appliance, in and outside of its window; 0 for none."""
+    masters: int = 1
+    """Appliances of a site that fetch a file from outside; the others wait for them."""
+    escalation: Escalation = field(default_factory=Escalation)
+    """How long who is no fill master waits before it goes further out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
     """Table [fleet]."""
 
@@ -44,8 +68,6 @@ class FleetSettings:
     """A control node that decides and is not heard for so long is replaced by another."""
     drain_quiet_s: float = 10.0
     """No session for so long ends a drain; longer than the TTL of a steering answer is needed by no player."""
-    fill_rate_bps: int = 0
-    """Bound for all fills of one appliance; 0 for none."""
     reserve_ratio: float = 0.05
     """Share of an appliance's disks that new titles leave free."""
     snapshot_load_step_ratio: float = 0.05
@@ -63,6 +85,7 @@ class FleetSettings:
     health: HealthRules = field(default_factory=HealthRules)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sources: SourceLimits = field(default_factory=SourceLimits)
+    fill: FillDefaults = field(default_factory=FillDefaults)
     budget: FailureBudget = field(default_factory=FailureBudget)
     maintenance: MaintenanceRules = field(default_factory=MaintenanceRules)
 
