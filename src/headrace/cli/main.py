@@ -26,6 +26,7 @@ COMMANDS = (
     "token",
     "status",
     "log",
+    "demand",
     "lab",
     "upstream",
     "release",

@@ -83,9 +83,10 @@ def _copy(database: duckdb.DuckDBPyConnection, target: Path, appliance: Applianc
         batch.META_OWN: counts.own,
     }
     written = ", ".join(f"'{key.decode()}': '{value}'" for key, value in meta.items())
-    names = ", ".join(name for name, _ in batch.COLUMNS if name not in ("appliance", "client"))
+    special = {"appliance": f"'{appliance}' AS appliance", "client": "client.prefix AS client"}
+    columns = ", ".join(special.get(name, name) for name, _ in batch.COLUMNS)
     database.execute(
-        f"COPY (SELECT '{appliance}' AS appliance, client.prefix AS client, {names} FROM line "  # noqa: S608 (a checked id)
+        f"COPY (SELECT {columns} FROM line "  # noqa: S608 (a checked id)
         "LEFT JOIN client ON client.address = line.address WHERE is_whole AND is_asked AND NOT is_own "
         f"ORDER BY file, time_ms) TO '{_quoted(target)}' "
         f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{written}}})"

@@ -1,0 +1,288 @@
+"""`headrace demand`: count shipped logs, show what was asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from headrace.base.clock import SystemClock
+from headrace.base.errors import UsageError
+from headrace.base.ids import ApplianceId, SiteId
+from headrace.base.instants import read_duration, read_instant, show_instant
+from headrace.base.logs import set_up_logging
+from headrace.base.units import show_bps, show_bytes, show_count
+from headrace.catalog.model import Title
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.title import PAGE
+from headrace.demand import queries
+from headrace.demand.model import HOUR_S
+from headrace.metering.adapters.duckdb_engine import DuckDbEngine
+from headrace.metering.count import CountReport, Meter, Surroundings
+from headrace.metering.folder import TotalsFolder, hold_totals
+from headrace.metering.model import Fate, Kind, MeterLimits
+from headrace.metering.ports import Engine
+from headrace.metering.surroundings import keep_surroundings, last_surroundings
+from headrace.metering.totals import open_totals
+from headrace.wire.batch_store import BatchStore, BatchStoreError, open_batch_store
+from headrace.wire.client import ControlClient
+from headrace.wire.errors import UnreachableError
+from headrace.wire.operator import ApplianceView, TitleView
+
+_COLUMNS = ("title", "rendition", "file", "site", "hour")
+
+TotalsOption = Annotated[
+    Path, typer.Option("--totals", envvar="HEADRACE_TOTALS", help="Folder of the totals; `demand count` makes it.")
+]
+MemoryOption = Annotated[int, typer.Option("--memory", min=64, help="MiB for the query; the rest goes to the disk.")]
+SinceOption = Annotated[str, typer.Option(help="Only from here on: 24h, 7d, or an instant such as 2027-01-15T02:00Z.")]
+UntilOption = Annotated[str, typer.Option(help="Only before this instant.")]
+ByOption = Annotated[str, typer.Option(help=f"What to add up by, with commas: {', '.join(_COLUMNS)}.")]
+SiteOption = Annotated[str, typer.Option(help="Only this site.")]
+MostOption = Annotated[int, typer.Option("--top", min=1, max=1_000_000, help="How many rows.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Demand: what was asked for, by file, site and hour.", no_args_is_help=True)
+    group.command("count")(_count)
+    group.command("show")(_show)
+    group.command("quality")(_quality)
+    group.command("flaws")(_flaws)
+    app.add_typer(group, name="demand")
+
+
+def _count(
+    batches: Annotated[
+        str,
+        typer.Option(envvar="HEADRACE_BATCHES", help="Folder or s3://bucket/prefix to which agents ship ([ship] url)."),
+    ],
+    totals: TotalsOption,
+    every: Annotated[str, typer.Option(help="Go on, counting this often, such as 5m; '' counts once.")] = "",
+    keep: Annotated[str, typer.Option(help="Batches that were counted stay in the store so long.")] = "7d",
+    late: Annotated[str, typer.Option(help="Requests older than this when they are shipped do not count.")] = "8d",
+    memory_mib: MemoryOption = 1_024,
+    control: ControlUrl = None,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the batches of logs that agents have shipped: each once, whatever is killed when.
+
+    Files and sites are asked of the control plane; while it is away, what was known last is taken.
+
+    Example: [bold]headrace demand count --batches s3://logs/batches --totals /var/lib/headrace/demand --every 5m[/]
+    """
+    limits = MeterLimits(keep_s=read_duration(keep), late_s=read_duration(late))
+    pause_s = read_duration(every) if every else 0.0
+    set_up_logging("INFO" if every else "WARNING")
+    store, clock = open_batch_store(batches), SystemClock()
+
+    def learn() -> tuple[list[Title], dict[ApplianceId, SiteId]]:
+        return ask_control(_learn, control=control, token_file=token_file, ca=ca)
+
+    with hold_totals(totals) as folder:
+        while True:
+            try:
+                surroundings = _surroundings(folder, learn)
+                _say_counted(_count_once(store, folder, surroundings, limits, memory_mib), as_json=as_json)
+            except BatchStoreError as error:
+                if not pause_s:
+                    raise
+                err.print(str(error))
+            if not pause_s:
+                return
+            clock.block(pause_s)
+
+
+def _count_once(
+    store: BatchStore, folder: TotalsFolder, surroundings: Surroundings, limits: MeterLimits, memory_mib: int
+) -> CountReport:
+    engine = DuckDbEngine(folder.path / "scratch", memory_bytes=memory_mib << 20)
+    try:
+        return Meter(store, folder, engine, limits, clock=SystemClock()).count(surroundings)
+    finally:
+        engine.close()
+
+
+def _surroundings(folder: TotalsFolder, learn: Any) -> Surroundings:
+    try:
+        titles, sites = learn()
+    except UnreachableError as error:
+        known = last_surroundings(folder.path)
+        err.print(f"{error}; going on with the files and sites that were known last")
+        return known
+    return keep_surroundings(folder.path, titles, sites)
+
+
+async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:
+    views = await client.call("GET", "/v1/appliances", answer=tuple[ApplianceView, ...])
+    titles: list[Title] = []
+    while True:
+        after = {"after": str(titles[-1].title_id)} if titles else {}
+        page = await client.call(
+            "GET", "/v1/titles", answer=tuple[TitleView, ...], params={"limit": str(PAGE), **after}
+        )
+        titles += [view.title for view in page]
+        if len(page) < PAGE:
+            return titles, {view.appliance.appliance_id: view.appliance.site_id for view in views}
+
+
+def _say_counted(report: CountReport, *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(data=asdict(report))
+        return
+    counted = report.fates[Fate.COUNTED]
+    out.print(f"counted {show_count(report.requests, 'request')} of {show_count(counted, 'batch', 'batches')}")
+    for fate, number in sorted(report.fates.items()):
+        if fate is not Fate.COUNTED:
+            out.print(f"set aside: {show_count(number, 'batch', 'batches')}, {fate}")
+    for reason, number in sorted(report.flaws.items()):
+        out.print(f"not demand: {show_count(number, 'request')}, {reason}")
+    if report.flawed_lines:
+        out.print(f"not readable on the appliances: {show_count(report.flawed_lines, 'line')}")
+    if report.strangers:
+        out.print(f"left alone, no batches: {show_count(report.strangers, 'thing')} in the store")
+    if report.deleted:
+        out.print(f"deleted from the store: {show_count(report.deleted, 'old batch', 'old batches')}")
+
+
+def _show(
+    totals: TotalsOption,
+    by: ByOption = "title",
+    site: SiteOption = "",
+    since: SinceOption = "24h",
+    until: UntilOption = "",
+    top: MostOption = 20,
+    memory_mib: MemoryOption = 1_024,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was asked for most, with how much of it was served from the site's own disks.
+
+    "plays" is bytes asked divided by the size of the file: how many times over it was watched.
+
+    Example: [bold]headrace demand show --by file,site --since 7d --top 50[/]
+    """
+    columns = _split(by, _COLUMNS)
+    found = _ask(totals, Kind.DEMAND, columns, site, (since, until), top, memory_mib)
+    if as_json:
+        out.print_json(data=found)
+        return
+    table = Table(*columns, "asked", "served", "share", "requests", "plays", box=None)
+    for row in found:
+        share = row["bytes_served"] / row["bytes_asked"] if row["bytes_asked"] else 0.0
+        amounts = (show_bytes(row["bytes_asked"]), show_bytes(row["bytes_served"]), f"{share:.1%}")
+        table.add_row(*_names(row, columns), *amounts, str(row["requests"]), f"{row['plays']:.2f}")
+    out.print(table if found else _NOTHING)
+
+
+def _quality(
+    totals: TotalsOption,
+    by: ByOption = "title",
+    site: SiteOption = "",
+    since: SinceOption = "24h",
+    until: UntilOption = "",
+    top: MostOption = 20,
+    memory_mib: MemoryOption = 1_024,
+    as_json: AsJson = False,
+) -> None:
+    """Show what players said of their sessions (CMCD): sessions, play delay, rebuffering, throughput.
+
+    Example: [bold]headrace demand quality --by site,hour --since 24h[/]
+    """
+    columns = _split(by, ("title", "site", "hour"))
+    found = _ask(totals, Kind.SESSIONS, columns, site, (since, until), top, memory_mib)
+    if as_json:
+        out.print_json(data=found)
+        return
+    table = Table(*columns, "sessions", "play delay", "longest", "rebuffers", "in sessions", "throughput", box=None)
+    for row in found:
+        delays = [_milliseconds(row[name]) for name in ("delay_ms", "most_delay_ms")]
+        kbps = "-" if row["kbps"] is None else show_bps(1_000 * row["kbps"])
+        rebuffered = row["rebuffered_sessions"] / row["sessions"]
+        table.add_row(
+            *_names(row, columns), str(row["sessions"]), *delays, str(row["rebuffers"]), f"{rebuffered:.1%}", kbps
+        )
+    out.print(table if found else _NOTHING)
+
+
+def _flaws(totals: TotalsOption, as_json: AsJson = False) -> None:
+    """Show what did not count, and why: by appliance, over all that was counted. It lies in the totals' folder aside/.
+
+    Example: [bold]headrace demand flaws --totals /var/lib/headrace/demand[/]
+    """
+    with open_totals(totals) as opened:
+        flaws, fates = opened.ledger.flaws(), opened.ledger.fates()
+    if as_json:
+        out.print_json(data={"requests": [flaw._asdict() for flaw in flaws], "batches": fates})
+        return
+    table = Table("appliance", "reason", "requests", "bytes", box=None)
+    for flaw in flaws:
+        table.add_row(flaw.appliance, flaw.reason, str(flaw.requests), show_bytes(flaw.body_bytes))
+    out.print(table if flaws else "every request counted")
+    for fate, number in sorted(fates.items()):
+        out.print(f"{show_count(number, 'batch', 'batches')}: {fate}")
+
+
+_NOTHING = "nothing was asked for in this time"
+
+
+def _ask(
+    totals: Path, kind: Kind, columns: tuple[str, ...], site: str, span: tuple[str, str], top: int, memory_mib: int
+) -> list[dict[str, Any]]:
+    first_s, end_s = _span(*span)
+    with open_totals(totals) as opened, _engine(memory_mib) as engine:
+        table = opened.table(engine, kind, first_s=first_s, end_s=end_s)
+        if table is None:
+            return []
+        if site:
+            table = table.filter(table.site == site)
+        question = queries.top if kind is Kind.DEMAND else queries.quality
+        found: list[dict[str, Any]] = engine.fetch(question(table, by=columns, most=top)).to_pylist()
+    for row in found:
+        if "hour" in row:
+            row["hour"] = datetime.fromtimestamp(row["hour"] * HOUR_S, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return found
+
+
+@contextmanager
+def _engine(memory_mib: int) -> Iterator[Engine]:
+    with TemporaryDirectory(prefix="headrace-demand-") as scratch:
+        engine = DuckDbEngine(Path(scratch), memory_bytes=memory_mib << 20)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _span(since: str, until: str) -> tuple[float, float]:
+    now_s = SystemClock().now_s()
+    end_s = read_instant(until) if until else now_s + HOUR_S
+    try:
+        first_s = now_s - read_duration(since)
+    except UsageError:
+        first_s = read_instant(since)
+    if first_s >= end_s:
+        raise UsageError(f"--since {show_instant(first_s)} is not before --until {show_instant(end_s)}")
+    return first_s, end_s
+
+
+def _split(by: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    columns = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
+    for column in columns:
+        if column not in allowed:
+            raise UsageError(f"--by {column[:40]!r}: use {', '.join(allowed)}, with commas between")
+    return columns
+
+
+def _names(row: dict[str, Any], columns: tuple[str, ...]) -> list[str]:
+    return [row[column][:16] if column == "file" else row[column] for column in columns]
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1_000:.2f} s"

@@ -1,0 +1,242 @@
+"""How requests become demand, as queries that are written once (Ibis) and run on any engine. Nothing here runs one.
+
+`judged` says of each request whether it counts and if not, why; `tally` is the one pass over all requests, and all
+else is made of the tally, which is smaller by what a session asks of a file in an hour. What is not trusted is
+collapsed there to one row an appliance and reason, so that nobody can make the tally large with it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import ibis
+from ibis.expr.types import BooleanValue, IntegerColumn, IntegerValue, Table
+
+from headrace.telemetry.batch import COLUMNS
+
+HOUR_MS = 3_600_000
+_MOST_DURATION_MS = 7 * 24 * HOUR_MS
+_MOST_KBPS = 10_000_000
+_MOST_DELAY_MS = 600_000
+MOST_SMALL_BYTES = 65_536
+"""Of the body of an answer that is no file, such as a redirect."""
+
+FILES = (("file", "string"), ("size_bytes", "int64"), ("title", "string"), ("rendition", "string"))
+"""Columns of the table of files: all that were ever published and may still be asked for."""
+APPLIANCES = (("appliance", "string"), ("site", "string"))
+
+REQUESTS = COLUMNS
+
+
+class Reason(StrEnum):
+    """Why a request does not count as demand."""
+
+    ANSWER = "answer"
+    """Answered with an error: nothing was to be had, so nothing is set aside."""
+    IMPLAUSIBLE = "implausible"
+    """A value is missing, negative or beyond all measure, or a range ends before it begins."""
+    UNKNOWN_FILE = "unknown-file"
+    """No such file was published."""
+    BEYOND_FILE = "beyond-file"
+    """A range that begins after the end of the file."""
+    TOO_LONG = "too-long"
+    """More bytes than the file has."""
+    AHEAD = "ahead"
+    """Later than the batch that says so: the appliance's clock is wrong."""
+    LATE = "late"
+    """Older than what is still counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Which instants count, UTC epoch milliseconds."""
+
+    first_ms: int
+    end_ms: int
+
+
+def judged(requests: Table, files: Table, span: Span) -> Table:
+    """All columns of `requests`, with `reason` ('' for what counts), `asked`, `served` and the file's size.
+
+    Bytes asked are those of the range, within the file. Of a range without end that was broken off it is what was
+    taken, because many players ask to the end of the file and leave when they have enough.
+    """
+    known = requests.left_join(files, "file").select(
+        *(requests[name] for name, _ in REQUESTS), files.size_bytes, files.title, files.rendition
+    )
+    size, first, last, body = known.size_bytes, known.first_byte, known.last_byte, known.body_bytes
+    is_given = known.status.isin([200, 206])
+    in_range = ibis.least(last.fill_null(size - 1), size - 1) - first + 1
+    wanted = ibis.cases(
+        (known.status == 304, 0),
+        (first.isnull(), body),
+        (last.isnull(), ibis.ifelse(is_given, body, in_range)),
+        # A range that is refused for what it was made of is answered with the whole file.
+        else_=ibis.greatest(in_range, ibis.ifelse(known.status == 200, body, 0)),
+    )
+    # Several ranges are sent with a few lines between them.
+    most = ibis.cases(
+        (first.isnull(), size + 65_536), ((known.status == 206), in_range), (is_given, size), else_=MOST_SMALL_BYTES
+    )
+    return known.mutate(
+        reason=ibis.cases(
+            (_is_implausible(known), Reason.IMPLAUSIBLE.value),
+            (~known.status.isin([200, 206, 302, 304]), Reason.ANSWER.value),
+            (known.time_ms >= span.end_ms, Reason.AHEAD.value),
+            (known.time_ms < span.first_ms, Reason.LATE.value),
+            (size.isnull(), Reason.UNKNOWN_FILE.value),
+            (first.fill_null(0) >= size, Reason.BEYOND_FILE.value),
+            (body > most, Reason.TOO_LONG.value),
+            else_="",
+        ),
+        asked=wanted,
+        served=ibis.ifelse(is_given & ~known.is_proxied, body, 0),
+    )
+
+
+def tally(requests: Table) -> Table:
+    """One row for each appliance, file, hour and session; what does not count, one for each appliance and reason."""
+    counts = requests.reason == ""
+    begun_ms = requests.time_ms - requests.duration_ms
+    kbps = requests.throughput_kbps
+    is_sane = kbps.between(1, _MOST_KBPS)
+    delay_ms = requests.start_delay_ms
+    return requests.group_by(
+        "appliance",
+        "reason",
+        file=ibis.ifelse(counts, requests.file, ""),
+        title=ibis.ifelse(counts, requests.title, ""),
+        rendition=ibis.ifelse(counts, requests.rendition, ""),
+        size_bytes=ibis.ifelse(counts, requests.size_bytes, 0),
+        hour=ibis.ifelse(counts, _hour(requests.time_ms), 0),
+        session=counts.ifelse(requests.session, ibis.null("int64")),
+    ).aggregate(
+        requests=requests.count(),
+        body_bytes=_sum(ibis.ifelse(requests.body_bytes > 0, requests.body_bytes, 0)),
+        bytes_asked=_sum(requests.asked),
+        bytes_served=_sum(requests.served),
+        begun_ms=begun_ms.min(),
+        startup_ms=begun_ms.min(where=requests.is_startup),
+        steady_ms=begun_ms.min(where=~requests.is_startup),
+        said_delay_ms=delay_ms.min(where=delay_ms.between(0, _MOST_DELAY_MS)),
+        starved=_sum(requests.is_starved.cast("int64")),
+        kbps_sum=_sum(ibis.ifelse(is_sane, kbps, 0)),
+        kbps_count=_sum(ibis.ifelse(is_sane, 1, 0)),
+    )
+
+
+def demand(tallied: Table, appliances: Table) -> Table:
+    """Bytes and requests by file, site and hour."""
+    return (
+        _with_site(tallied, appliances)
+        .group_by("hour", "site", "file", "title", "rendition", "size_bytes")
+        .aggregate(
+            bytes_asked=_sum(ibis._.bytes_asked), bytes_served=_sum(ibis._.bytes_served), requests=_sum(ibis._.requests)
+        )
+    )
+
+
+def sessions(tallied: Table, appliances: Table) -> Table:
+    """What each session did of a title at a site in an hour; of requests that name their session (CMCD)."""
+    return (
+        _with_site(tallied.filter(tallied.session.notnull()), appliances)
+        .group_by("hour", "site", "title", "session")
+        .aggregate(
+            requests=_sum(ibis._.requests),
+            bytes_served=_sum(ibis._.bytes_served),
+            begun_ms=ibis._.begun_ms.min(),
+            startup_ms=ibis._.startup_ms.min(),
+            steady_ms=ibis._.steady_ms.min(),
+            said_delay_ms=ibis._.said_delay_ms.min(),
+            starved=_sum(ibis._.starved),
+            kbps_sum=_sum(ibis._.kbps_sum),
+            kbps_count=_sum(ibis._.kbps_count),
+        )
+    )
+
+
+def flaws(tallied: Table) -> Table:
+    """What does not count: requests and bytes by appliance and reason."""
+    refused = tallied.filter(tallied.reason != "")
+    return refused.group_by("appliance", "reason").aggregate(
+        requests=_sum(refused.requests), body_bytes=_sum(refused.body_bytes)
+    )
+
+
+def set_aside(requests: Table, *, most: int) -> Table:
+    """The requests that are not trusted, as they came, with the reason; at most so many."""
+    doubtful = requests.filter(~requests.reason.isin(["", Reason.ANSWER.value]))
+    return doubtful.select(*(name for name, _ in REQUESTS), "reason").limit(most)
+
+
+def top(rows: Table, *, by: tuple[str, ...], most: int) -> Table:
+    """Demand summed by some of its columns, the most asked for first."""
+    summed = rows.group_by(*by).aggregate(
+        bytes_asked=_sum(rows.bytes_asked),
+        bytes_served=_sum(rows.bytes_served),
+        requests=_sum(rows.requests),
+        plays=(rows.bytes_asked / rows.size_bytes).sum(),
+        hours=rows.hour.nunique(),
+    )
+    return summed.order_by(ibis.desc("bytes_asked"), *by).limit(most)
+
+
+def quality(rows: Table, *, by: tuple[str, ...], most: int) -> Table:
+    """Sessions, play delay, rebuffering and throughput by some columns of sessions; most sessions first.
+
+    Play delay is what the player says (msd), else the time from its first request to the first one that it does not
+    call urgent (su), of those sessions whose first request is there. `rebuffers` counts requests of a player that had
+    run dry (bs).
+    """
+    each = rows.group_by(*by, *(("session",) if "session" not in by else ())).aggregate(
+        begun_ms=rows.begun_ms.min(),
+        startup_ms=rows.startup_ms.min(),
+        steady_ms=rows.steady_ms.min(),
+        said_delay_ms=rows.said_delay_ms.min(),
+        starved=_sum(rows.starved),
+        kbps_sum=_sum(rows.kbps_sum),
+        kbps_count=_sum(rows.kbps_count),
+        bytes_served=_sum(rows.bytes_served),
+    )
+    seen_ms = each.steady_ms - each.startup_ms
+    is_seen = (each.startup_ms == each.begun_ms) & seen_ms.between(0, _MOST_DELAY_MS)
+    each = each.mutate(
+        delay_ms=ibis.coalesce(each.said_delay_ms, is_seen.ifelse(seen_ms, ibis.null("int64"))),
+        is_starved=(each.starved > 0).cast("int64"),
+    )
+    summed = each.group_by(*by).aggregate(
+        sessions=each.session.nunique(),
+        delay_ms=each.delay_ms.mean(),
+        most_delay_ms=each.delay_ms.max(),
+        rebuffers=_sum(each.starved),
+        rebuffered_sessions=_sum(each.is_starved),
+        kbps=_sum(each.kbps_sum) / _sum(each.kbps_count).nullif(0),
+        bytes_served=_sum(each.bytes_served),
+    )
+    return summed.order_by(ibis.desc("sessions"), *by).limit(most)
+
+
+def _is_implausible(known: Table) -> BooleanValue:
+    needed = (known.time_ms, known.duration_ms, known.status, known.body_bytes)
+    is_missing = known.file.isnull() | known.is_proxied.isnull()
+    for column in needed:
+        is_missing = is_missing | column.isnull()
+    is_negative = (
+        (known.body_bytes < 0)
+        | ~known.duration_ms.between(0, _MOST_DURATION_MS)
+        | (known.first_byte.fill_null(0) < 0)
+        | (known.last_byte < known.first_byte).fill_null(False)
+    )
+    return is_missing | is_negative
+
+
+def _with_site(tallied: Table, appliances: Table) -> Table:
+    return tallied.filter(tallied.reason == "").inner_join(appliances, "appliance")
+
+
+def _hour(time_ms: IntegerColumn) -> IntegerValue:
+    return (time_ms // HOUR_MS).cast("int64")
+
+
+def _sum(column: IntegerColumn) -> IntegerValue:
+    # Engines widen sums differently; a column of the same type makes their results the same.
+    return column.sum().cast("int64")

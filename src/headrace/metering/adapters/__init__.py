@@ -1,0 +1,1 @@
+"""What metering touches: engines, the ledger, files."""

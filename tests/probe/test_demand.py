@@ -1,0 +1,139 @@
+"""From a log to demand on real parts: shipped by the agent's shipper, counted by DuckDB, shown by the command."""
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from headrace.appliance.config import ShipSettings
+from headrace.appliance.ship import LogShipper
+from headrace.base.clock import ManualClock
+from headrace.base.ids import ApplianceId
+from headrace.base.rng import make_rng
+from headrace.metering.adapters.duckdb_engine import DuckDbEngine
+from headrace.metering.count import CountReport, Meter, Surroundings
+from headrace.metering.folder import hold_totals
+from headrace.metering.model import Fate, MeterLimits
+from headrace.metering.surroundings import keep_surroundings
+from headrace.metering.testing import A1, A2, NOW_S, SITES, Ask, expected, title_of
+from headrace.metering.totals import open_totals
+from headrace.telemetry.testing import log_line
+from headrace.wire.batch_store import BatchStore, open_batch_store
+
+LIMITS = MeterLimits(late_s=10 * 365 * 86_400.0, skew_s=10 * 365 * 86_400.0, keep_s=1e9)
+"""Stores keep the machine's time, logs that of the examples."""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchStore:
+    if request.param == "folder":
+        return open_batch_store(str(tmp_path / "batches"))
+    endpoint = request.getfixturevalue("s3")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    client.create_bucket(Bucket="logs")
+    client.close()
+    return open_batch_store(f"s3://logs/{tmp_path.name}", timeout_s=30.0)
+
+
+def shipper(folder: Path, store: BatchStore, appliance: ApplianceId, clock: ManualClock, *, batch_bytes: int = 4_000):
+    settings = ShipSettings(
+        url="", batch_bytes=batch_bytes, batch_s=60.0, timeout_s=10.0, client_bits_ipv4=24, client_bits_ipv6=48
+    )
+    logs = folder / appliance / "nginx"
+    logs.mkdir(parents=True, exist_ok=True)
+    return LogShipper(
+        appliance, store, settings, logs=logs, folder=folder / appliance / "ship", clock=clock, rng=make_rng(1)
+    )
+
+
+def log_asks(folder: Path, appliance: ApplianceId, asks: list[Ask]) -> None:
+    place = folder / appliance / "nginx"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "access.log").open("ab") as log:
+        log.writelines(log_line(**ask.fields()) + b"\n" for ask in asks)
+
+
+def some_asks(seed: int, many: int) -> list[Ask]:
+    rng = random.Random(seed)
+    return [
+        Ask(
+            file=rng.choice([10, 11, 20, 21]),
+            first=rng.randrange(1_000_000),
+            length=rng.randrange(1, 200_000),
+            at_s=NOW_S + rng.randrange(3) * 3_600 + number / 1_000,
+            is_miss=rng.random() < 0.2,
+            session=f"s{rng.randrange(5)}",
+        )
+        for number in range(many)
+    ]
+
+
+async def ship_all(each: LogShipper, clock: ManualClock) -> None:
+    """What is due, then what has waited long enough."""
+    each._open()
+    await each.turn()
+    clock.advance(120.0)
+    await each.turn()
+
+
+def count(totals: Path, store: BatchStore, *, limits: MeterLimits = LIMITS) -> CountReport:
+    with hold_totals(totals) as folder:
+        surroundings: Surroundings = keep_surroundings(totals, [title_of(1), title_of(2)], SITES)
+        engine = DuckDbEngine(totals / "scratch", memory_bytes=256 << 20, threads=1)
+        try:
+            return Meter(store, folder, engine, limits, clock=ManualClock(NOW_S)).count(surroundings)
+        finally:
+            engine.close()
+
+
+def demand_of(totals: Path) -> dict[tuple[str, str, int], tuple[int, int, int]]:
+    engine = DuckDbEngine(totals / "reading", memory_bytes=256 << 20, threads=1)
+    try:
+        with open_totals(totals) as opened:
+            found = opened.demand(engine, first_s=0, end_s=2 * NOW_S)
+    finally:
+        engine.close()
+    return {
+        (found.files[found.file[row]], found.sites[found.site[row]], int(found.hour[row])): (
+            int(found.bytes_asked[row]),
+            int(found.bytes_served[row]),
+            int(found.requests[row]),
+        )
+        for row in range(len(found.file))
+    }
+
+
+async def test_each_request_counts_once_by_file_site_and_hour(store: BatchStore, tmp_path: Path) -> None:
+    asks = {A1: some_asks(1, 120), A2: some_asks(2, 60)}
+    clock = ManualClock(NOW_S)
+    for appliance, some in asks.items():
+        log_asks(tmp_path, appliance, some)
+        await ship_all(shipper(tmp_path, store, appliance, clock), clock)
+    totals = tmp_path / "totals"
+    report = count(totals, store)
+    assert report.requests == 180
+    assert report.fates[Fate.COUNTED] > 5
+    assert demand_of(totals) == expected(asks)
+    assert count(totals, store).requests == 0
+    log_asks(tmp_path, A1, some_asks(3, 40))
+    await ship_all(shipper(tmp_path, store, A1, clock), clock)
+    assert count(totals, store).requests == 40
+    assert demand_of(totals) == expected({A1: asks[A1] + some_asks(3, 40), A2: asks[A2]})
