@@ -126,6 +126,11 @@ class Agent:
             routes=self._parts.routes.report(),
         )
 
+    @property
+    def gate(self) -> FillGate:
+        """What the rules let through."""
+        return self._parts.gate
+
     def named(self, sha256: Sha256) -> CatalogFile | None:
         """Which title and rendition a file is of (port FileNames)."""
         return self._plan.by_sha256.get(sha256)

@@ -1,7 +1,7 @@
 """Sources of single files, as the control plane names them: who holds the file, and who of the site goes out for it.
 
-Asked for a few hundred files at a time, in the order in which they will be fetched. Where nobody answers, or the
-answer is old, the ranked sources of the whole appliance do (wire/agent.py, DesiredState).
+Asked for a few hundred files at a time, in the order in which they will be fetched. While nobody answers, the ranked
+sources of the whole appliance do (wire/agent.py, DesiredState).
 """
 
 import logging
@@ -19,7 +19,7 @@ from headrace.wire.agent import SourcesAnswer, SourcesRequest
 from headrace.wire.errors import WireError
 
 _log = logging.getLogger(__name__)
-FILES_AT_ONCE = 256
+FILES_AT_ONCE = 500
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 1.0, 30.0
 """Between two questions: short while answers say something new, for that is how peers' files are found."""
 _MOST_KNOWN = 10_000
@@ -44,11 +44,17 @@ class SourceDirectory:
         self._told: dict[Sha256, Told] = {}
         self._next_s = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self.is_silent = False
+        """Nobody answered the last question."""
 
     def told(self, name: Sha256) -> Told | None:
-        """What holds for a file now; None: nothing is known."""
+        """The last answer for a file; None: there is none, or it is old and nobody answers any more."""
+        return None if self.is_silent and not self.is_fresh(name) else self._told.get(name)
+
+    def is_fresh(self, name: Sha256) -> bool:
+        """Whether it need not be asked about a file now."""
         found = self._told.get(name)
-        return found if found is not None and self._clock.monotonic_s() < found.until_s else None
+        return found is not None and self._clock.monotonic_s() < found.until_s
 
     def is_due(self) -> bool:
         """Whether it is time to ask again."""
@@ -64,9 +70,10 @@ class SourceDirectory:
         try:
             answer = await self._ask(SourcesRequest(files=FileSet(wanted).encode()))
         except WireError as error:
-            self._pause_s = _MOST_PAUSE_S
+            self._pause_s, self.is_silent = _MOST_PAUSE_S, True
             event(_log, "sources_not_told", level=logging.DEBUG, error=error)
         else:
+            self.is_silent = False
             is_news = self._take(answer, wanted)
             self._pause_s = _FIRST_PAUSE_S if is_news else min(_MOST_PAUSE_S, self._pause_s * 2)
         self._next_s = self._clock.monotonic_s() + jittered(self._rng, self._pause_s, 0.3)

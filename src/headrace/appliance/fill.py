@@ -56,6 +56,7 @@ class Filler:
         self._numbers: dict[Sha256, int] = {}
         self._played_s: dict[Sha256, float] = {}
         self._waiting: list[Sha256] = []
+        self._unasked = 0
         self._plan: FillPlan | None = None
         self._ordered_plan: FillPlan | None = None
         self._ordered_losses = -1
@@ -113,7 +114,7 @@ class Filler:
         shut = self._gate.why_shut()
         self._stop_others(shut)
         self._ask(tasks, shut)
-        self._waiting = []
+        self._waiting, self._unasked = [], 0
         may_start = now_s >= self._paused_until_s
         decision = FillDecision(starts=(), state=FillState.FILLING if self._running else FillState.IDLE)
         if self._gate.has_urgent():
@@ -162,9 +163,11 @@ class Filler:
             is_over = len(wanted) >= FILES_AT_ONCE or scanned >= _SCANNED_AT_ONCE
             if is_over or (urgent_only and not self._gate.is_urgent(file)):
                 break
-            if file.sha256 in held or file.sha256 in self._running:
+            if file.sha256 in held:
                 continue
-            if self._directory.told(file.sha256) is None or self._transfers.outlook(file) is not Outlook.FREE:
+            is_running = file.sha256 in self._running
+            is_free = is_running or self._transfers.outlook(file) is Outlook.FREE
+            if not (is_free and self._directory.is_fresh(file.sha256)):
                 wanted.append(file)
         if wanted:
             self._asking = tasks.spawn("fill sources", self._directory.refresh(wanted))
@@ -206,13 +209,16 @@ class Filler:
                 return
             if file.sha256 in held or file.sha256 in self._running or file.sha256 in self._store.doubtful():
                 continue
-            if self._gate.is_urgent(file) is not is_urgent:
-                continue
-            outlook = self._transfers.outlook(file)
-            if outlook is Outlook.FREE:
+            if self._gate.is_urgent(file) is is_urgent and self._is_free(file):
                 yield file
-            elif outlook is Outlook.WAITS:
-                self._waiting.append(file.sha256)
+
+    def _is_free(self, file: CatalogFile) -> bool:
+        """Whether it can be fetched now; what cannot is counted by the reason."""
+        outlook = self._transfers.outlook(file)
+        if outlook is Outlook.WAITS:
+            self._waiting.append(file.sha256)
+        self._unasked += outlook is Outlook.UNASKED
+        return outlook is Outlook.FREE
 
     def _rooms(self) -> list[DiskRoom]:
         booked: dict[str, int] = {}
@@ -270,6 +276,8 @@ class Filler:
             state, reason = FillState.DISK_FULL, self._disk_error
         elif is_idle and shut:
             state, reason = FillState.WAITING, shut
+        elif is_idle and self._unasked:
+            state, reason = FillState.WAITING, f"it is asked who has {self._unasked} of the missing files"
         elif is_idle and self._waiting:
             state, reason = FillState.WAITING, f"peers bring {len(self._waiting)} of the missing files"
         elif is_idle or (

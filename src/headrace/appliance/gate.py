@@ -32,6 +32,7 @@ class FillGate:
         self._urgent, self._first, self.keep, self.doubt = FileSet(), FileSet(), FileSet(), FileSet()
         self._ahead_s: float | None = None
         self._window: Window | None = None
+        self._looked_s = 0.0
         self._places: dict[Sha256, int] = {}
         self._waiting: dict[Sha256, float] = {}
         self._next_forget_s = 0.0
@@ -72,7 +73,9 @@ class FillGate:
             return None
         now_s = self.now_s()
         window = self._window
-        if window is None or not window.opens_s - 86_400 <= now_s < window.closes_s:
+        if window is None or not self._looked_s <= now_s < window.closes_s:
+            # Looked up anew also when the time was set back: an earlier window may be open then.
+            self._looked_s = now_s
             window = self._window = next_window(self._hours, self.rules.zone, now_s)
         return window
 

@@ -62,6 +62,8 @@ class Outlook(Enum):
     """Whether a file can be fetched now."""
 
     FREE = auto()
+    UNASKED = auto()
+    """The control plane has not said yet who has it."""
     WAITS = auto()
     """There are sources, but others of the site go out first."""
     NO_SOURCE = auto()
@@ -112,6 +114,8 @@ class Transfers:
 
     def outlook(self, file: CatalogFile) -> Outlook:
         """Whether some source is free for a file now."""
+        if self.directory.told(file.sha256) is None and not self.directory.is_silent:
+            return Outlook.UNASKED
         every, allowed = self._sources_of(file)
         if self._book.choose(allowed, file.sha256, now_s=self._clock.monotonic_s()) is not None:
             return Outlook.FREE

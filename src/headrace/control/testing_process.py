@@ -5,7 +5,7 @@ import re
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,20 +55,21 @@ def running(
     with log.open("wb") as file:
         process = subprocess.Popen([*HEADRACE, "control", "--config", str(config)], stderr=file, stdout=file)
     try:
-        port = _port(process, log)
+        port = wait_for_port(log, is_running=lambda: process.poll() is None)
         yield Node(process, f"https://127.0.0.1:{port}", folder, log)
     finally:
         process.kill()
         process.wait(10)
 
 
-def _port(process: "subprocess.Popen[bytes]", log: Path) -> int:
+def wait_for_port(log: Path, *, is_running: Callable[[], bool] = lambda: True) -> int:
+    """The port that a control node listens on, as its log tells."""
     ends_s = _CLOCK.monotonic_s() + 60
     while _CLOCK.monotonic_s() < ends_s:
         found = re.search(r"listening host=\S+ port=(\d+)", log.read_text())
         if found:
             return int(found[1])
-        if process.poll() is not None:
+        if not is_running():
             break
         _CLOCK.block(0.05)
     raise AssertionError(log.read_text())
