@@ -1,8 +1,10 @@
 """Several real agents on a real control plane: a file crosses the edge of a site once, and windows and orders hold."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,11 @@ from headrace.base.tasks import Tasks
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, Title, TrackKind
 from headrace.control.secret_text import SecretKind, new_secret
 from headrace.control.testing_process import HEADRACE, wait_for_port
-from headrace.fleet.model import LoadReport, NginxReport, Site
+from headrace.fleet.model import FillState, LoadReport, NginxReport, Site
 from headrace.wire.client import ControlClient, open_client
 from headrace.wire.codec import encode
 from headrace.wire.fill import FillView, SiteFill
-from headrace.wire.operator import JoinToken, JoinTokenRequest, TitleRegistration, TitleView
+from headrace.wire.operator import EventView, JoinToken, JoinTokenRequest, TitleRegistration, TitleView
 
 COUNT, SIZE = 16, 120_000
 BODIES = {number: body_of(number, SIZE + number) for number in range(COUNT)}
@@ -190,6 +192,18 @@ class Fleet:
         view = await self.client.call("GET", f"/v1/fill?site={site}", answer=FillView)
         return view.sites[0]
 
+    async def events(self) -> tuple[EventView, ...]:
+        return await self.client.call("GET", "/v1/events?limit=500", answer=tuple[EventView, ...])
+
+    async def command(self, *words: str) -> str:
+        """What a command of the CLI prints."""
+        options = ("--control", self.control_url, "--token-file", str(self.folder / "admin"))
+        process = await asyncio.create_subprocess_exec(*HEADRACE, *words, *options, stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(60):
+            printed, _ = await process.communicate()
+        assert process.returncode == 0, printed
+        return printed.decode()
+
     def origin_bytes(self) -> int:
         sizes = 0
         for asked in self.origin.asked:
@@ -241,3 +255,86 @@ async def test_a_file_crosses_the_edge_of_a_site_once(fleet: Fleet) -> None:
         assert fleet.origin_bytes() <= 2.2 * UNIQUE_BYTES
         given = sum(web.given_bytes for web in fleet.webs.values())
         assert given >= 3.6 * UNIQUE_BYTES, "the rest came from peers"
+
+
+def hours_from_now(first_h: int, last_h: int) -> str:
+    """Hours in UTC that begin and end so many hours from now."""
+    start, end = (datetime.now(tz=UTC) + timedelta(hours=one) for one in (first_h, last_h))
+    return f"{start:%H:%M}-{end:%H:%M}"
+
+
+async def test_a_site_waits_for_its_window_but_for_what_is_ordered_and_says_what_will_not_fit(fleet: Fleet) -> None:
+    """In the words of the command line; the rate is such that two hours do not do."""
+    window = hours_from_now(3, 5)
+    async with fleet.running(), AsyncExitStack() as stack:
+        await fleet.put_site("ams", time_zone="UTC", fill_window=window, fill_bps=1000)
+        for name in ("a1", "a2"):
+            await stack.enter_async_context(fleet.appliance(name, "ams"))
+        await until(fleet.knows_members(2), "members known")
+        await fleet.publish("film", range(8))
+        await fleet.publish("news", range(8, 10))
+
+        async def all_wait() -> bool:
+            states = [one.state for one in (await fleet.view("ams")).appliances]
+            return states == [FillState.WAITING, FillState.WAITING]
+
+        await until(all_wait, "wait")
+        view = await fleet.view("ams")
+        assert (view.hours, view.zone, view.is_open) == (window, "UTC", False)
+        assert view.missing_bytes == 2 * sum(len(BODIES[at]) for at in range(10))
+        assert view.inbound_bytes == view.missing_bytes // 2
+        assert 0 < view.left_over_bytes < view.missing_bytes
+        assert view.expected_end_s is not None
+        assert {one.title_id: one.fits for one in view.titles} == {"film": False, "news": True}
+
+        async def has_told() -> bool:
+            return any(one.kind == "fill.will-not-fit" for one in await fleet.events())
+
+        await until(has_told, "told before the window opens")
+        given = await fleet.command("fill", "now", "news", "--site", "ams", "--reason", "faulty encode", "--json")
+        assert json.loads(given)["order_id"] == "o1"
+        assert "news" in await fleet.command("fill", "show", "--site", "ams")
+
+        async def has_news() -> bool:
+            return all(fleet.whole(name, range(8, 10)) for name in ("a1", "a2"))
+
+        await until(has_news, "the order passes the window")
+        assert not any(fleet.whole(name, range(at, at + 1)) for name in ("a1", "a2") for at in range(8))
+
+        async def is_over() -> bool:
+            return "order-ended" in " ".join(f"{one.kind} {one.reason}" for one in await fleet.events())
+
+        await until(is_over, "the order is done")
+        assert (await fleet.client.call("GET", "/v1/fill", answer=FillView)).orders == ()
+        await fleet.put_site("ams", time_zone="UTC", fill_window="always")
+
+        async def has_film() -> bool:
+            return all(fleet.whole(name, range(10)) for name in ("a1", "a2"))
+
+        await until(has_film, "without a window all is filled")
+
+
+async def test_a_peer_that_gives_wrong_bytes_is_named_in_the_record_and_left(fleet: Fleet) -> None:
+    async with fleet.running(), AsyncExitStack() as stack:
+        await fleet.put_site("ams")
+        await stack.enter_async_context(fleet.appliance("a1", "ams"))
+        await fleet.publish("film", range(4))
+
+        async def first_has_all() -> bool:
+            return fleet.whole("a1", range(4))
+
+        await until(first_has_all, "the first is filled")
+        fleet.webs["a1"].lies_about = {FILES[0].sha256}
+        await stack.enter_async_context(fleet.appliance("a2", "ams"))
+
+        async def second_has_all() -> bool:
+            return fleet.whole("a2", range(4))
+
+        await until(second_has_all, "the second is filled all the same")
+
+        async def is_named() -> bool:
+            named = [one for one in await fleet.events() if one.kind == "fill.wrong-bytes"]
+            return bool(named) and named[0].subject == "appliance/a1" and named[0].actor == "appliance:a2"
+
+        await until(is_named, "named")
+        assert fleet.whole("a1", range(4)), "what it holds is right: it was verified and kept"

@@ -81,7 +81,9 @@ def rank_files(
     if origin_url:
         sources.append(FillSource(kind=SourceKind.ORIGIN, base_url=origin_url))
     testers = [(at, source.kind, held.tester()) for at, (source, held) in enumerate(useful)]
-    plans = [(name, plan.tester()) for name, plan in planners.items()]
+    # Who holds a file has no need to go out for it: the line is of those who lack it.
+    held_by = {holder.candidate.appliance_id: holder.held for holder in peers}
+    plans = [(name, ((plan & asked) - held_by.get(name, FileSet())).tester()) for name, plan in planners.items()]
     ranked = []
     for number, name in wanted.items():
         own_site = [at for at, kind, holds in testers if kind is SourceKind.PEER and holds(number)]
@@ -90,7 +92,7 @@ def rank_files(
         # One place is kept for another site, as for the appliance as a whole.
         best = [*own_site[: max(1, limits.most - 1) if others else limits.most], *others][: limits.most]
         origin = (len(useful),) if origin_url else ()
-        line = [member for member, plans_it in plans if plans_it(number)]
+        line = [member for member, lacks_it in plans if lacks_it(number)]
         place = place_in_line(own.appliance_id, line, name) if line else 0
         ranked.append(FileRanking(file_no=number, sources=(*best, *origin), place=place))
     return Rankings(sources=tuple(sources), files=tuple(ranked), skipped=skipped)

@@ -21,6 +21,7 @@ from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FleetSettings, LoopUrls
 from headrace.control.loops.snapshot import Loads, SnapshotMaker, busy_ratio, coarse_bps, content_tag
 from headrace.control.loops.state import LoopState
+from headrace.control.loops.telling import FillTeller
 from headrace.control.ports import Store
 from headrace.fleet.mass_loss import ALONE
 from headrace.fleet.model import Health, HealthState
@@ -60,6 +61,7 @@ class Decider:
         self._maintainer = Maintainer(store, settings)
         self._planner = Planner(store, settings)
         self._ruler = FillRuler(store, settings.fill)
+        self._teller = FillTeller(store, settings.fill)
         self._desirer = Desirer(store, settings, urls)
         self._watch: _Watch | None = None
         self.hearings: tuple[Hearing, ...] = ()
@@ -84,6 +86,7 @@ class Decider:
         moved = self._maintainer.turn(fleet, concluded.health, now_s=now_s)
         planned = self._planner.turn(fleet, now_s=now_s, has_time=self._timer())
         rules = self._ruler.turn(fleet, concluded.health, now_s=now_s)
+        self._teller.turn(fleet, now_s=now_s, has_time=self._timer())
         desired = self._desirer.turn(fleet, concluded.health, rules, has_time=self._timer())
         self._count(concluded)
         self._state.plans_written += planned.written

@@ -83,6 +83,8 @@ class FillRuler:
         self._seen: dict[ApplianceId, tuple[FileSet, FileSet]] = {}
         self._leftovers: dict[ApplianceId, tuple[FileSet, float]] = {}
         self._kept: dict[ApplianceId, str] = {}
+        self._made: dict[SiteId, tuple[object, dict[ApplianceId, FillRules]]] = {}
+        """The rules of each site and what they were made of: most are those of before."""
         self._kept_at_s = -_KEEP_PAUSE_MANY_S
 
     def turn(
@@ -98,19 +100,22 @@ class FillRuler:
         doubts = self._doubts(state, now_s)
         keep = self._last_copies(state, health, now_s)
         rules: dict[ApplianceId, FillRules] = {}
+        nexts: dict[SiteWindow, Window | None] = {}
         for name, rows in by_site.items():
             common = self._common(windows[name], rows, health)
-            shares = self._shares(sites[name], windows[name].next(now_s), rows, state)
-            for row in rows:
-                one = row.appliance.appliance_id
-                rules[one] = replace(
-                    common,
-                    inbound_bps=shares[one],
-                    urgent=_text(orders.urgent.get(one)),
-                    first=_text(orders.first.get(one)),
-                    doubt=_text(doubts.get(one)),
-                    keep=keep.get(one, ""),
-                )
+            if windows[name] not in nexts:
+                nexts[windows[name]] = windows[name].next(now_s)
+            shares = self._shares(sites[name], nexts[windows[name]], rows, state)
+            own = {
+                one: (shares[one], orders.urgent.get(one), orders.first.get(one), doubts.get(one), keep.get(one, ""))
+                for row in rows
+                if (one := row.appliance.appliance_id)
+            }
+            before = self._made.get(name)
+            if before is None or before[0] != (common, own):
+                before = self._made[name] = ((common, own), {one: _rules(common, *what) for one, what in own.items()})
+            rules |= before[1]
+        self._made = {name: made for name, made in self._made.items() if name in by_site}
         return rules
 
     def _common(self, window: SiteWindow, rows: Sequence[FleetRow], health: Mapping[ApplianceId, Health]) -> FillRules:
@@ -210,6 +215,7 @@ class FillRuler:
             detail=f"{order.order_id}, {order.target}",
         )
         self._store.end_fill_order(ended, event=event, now_s=now_s)
+        self._store.drop_fill_orders(keep=ORDERS_KEPT)
 
     def _doubts(self, state: FleetState, now_s: float) -> dict[ApplianceId, FileSet]:
         """The files that each appliance is said to give wrong bytes of, as long as the accusers say so."""
@@ -302,6 +308,19 @@ def files_of(order: FillOrder, state: FleetState) -> FileSet:
 def _missing(row: FleetRow, files: FileSet, state: FleetState) -> FileSet:
     name = row.appliance.appliance_id
     return (files & state.plans[name]) - state.holdings[name]
+
+
+def _rules(
+    common: FillRules,
+    share_bps: int | None,
+    urgent: FileSet | None,
+    first: FileSet | None,
+    doubt: FileSet | None,
+    keep: str,
+) -> FillRules:
+    return replace(
+        common, inbound_bps=share_bps, urgent=_text(urgent), first=_text(first), doubt=_text(doubt), keep=keep
+    )
 
 
 def _settled(row: FleetRow, state: FleetState) -> FileSet:
