@@ -163,7 +163,8 @@ def _fill(one: ApplianceView) -> Text:
         return Text("idle", style="dim")
     if fill.state is FillState.FILLING:
         return Text(f"{fill.pending_files} to go, {show_bps(fill.rate_bps)}", style="cyan")
-    return Text(plain(f"{fill.state} {fill.error}".rstrip()), style="bold yellow")
+    style = "cyan" if fill.state is FillState.WAITING else "bold yellow"
+    return Text(plain(f"{fill.state} {fill.error}".rstrip()), style=style)
 
 
 def _disks(one: ApplianceView) -> Text:

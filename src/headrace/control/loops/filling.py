@@ -27,6 +27,8 @@ _MOST_WINDOWS = 60
 """A pre-seed further away than this has time enough."""
 _KEEP_PAUSE_S, _KEEP_PAUSE_MANY_S = 2.0, 60.0
 """Between two looks for last copies; agents keep what left their plan for longer, whatever happens."""
+_RULES_PAUSE_S = 3.0
+"""A share that is left over is given to others so late in a large fleet, in a small one in the next turn."""
 _LEFTOVER_S = 3600.0
 _MANY = 500
 _MOST_TOLD = 10_000
@@ -85,12 +87,27 @@ class FillRuler:
         self._kept: dict[ApplianceId, str] = {}
         self._made: dict[SiteId, tuple[object, dict[ApplianceId, FillRules]]] = {}
         """The rules of each site and what they were made of: most are those of before."""
+        self._last: dict[ApplianceId, FillRules] = {}
+        self._seen_versions, self._ruled_s = (-1, -1), 0.0
         self._kept_at_s = -_KEEP_PAUSE_MANY_S
 
     def turn(
         self, state: FleetState, health: Mapping[ApplianceId, Health], *, now_s: float
     ) -> dict[ApplianceId, FillRules]:
-        """The rules of every appliance; ends orders that are over."""
+        """The rules of every appliance; ends orders that are over.
+
+        In a large fleet not anew each turn, unless a setting, an order, a conclusion of health or a plan changed.
+        """
+        seen = (state.versions.fleet, state.versions.plans)
+        if len(state.rows) >= _MANY and seen == self._seen_versions and 0 <= now_s - self._ruled_s < _RULES_PAUSE_S:
+            return self._last
+        self._seen_versions, self._ruled_s = seen, now_s
+        self._last = self._rule(state, health, now_s)
+        return self._last
+
+    def _rule(
+        self, state: FleetState, health: Mapping[ApplianceId, Health], now_s: float
+    ) -> dict[ApplianceId, FillRules]:
         sites = {site.site_id: site for site in state.sites}
         by_site: dict[SiteId, list[FleetRow]] = {}
         for row in state.rows:

@@ -40,6 +40,7 @@ const REASONS = {
 const FILL = {
   idle: { word: "Idle", tone: "ok", icon: "check" },
   filling: { word: "Filling", tone: "info", icon: "fill" },
+  waiting: { word: "Waits for its window or its peers", tone: "info", icon: "fill" },
   "no-source": { word: "No source answers", tone: "warn", icon: "warning" },
   "disk-full": { word: "Disk full", tone: "warn", icon: "warning" },
 };
