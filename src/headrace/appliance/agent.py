@@ -40,6 +40,8 @@ from headrace.wire.errors import WireError
 _log = logging.getLogger(__name__)
 _FIRST_INTERVAL_S = 2.0
 _FIRST_TURN_S = 2.0
+_KEEP_COUNTS_S = 10.0
+"""Between two writes of what the window has brought: the most that a kill makes the agent forget."""
 _LEAST_INTERVAL_S, _MOST_INTERVAL_S = 0.1, 300.0
 
 
@@ -78,6 +80,8 @@ class Agent:
         self._failures = 0
         self._failures_in_a_row = 0
         self._sent_bytes = 0
+        self._kept_counts = (0.0, 0, 0)
+        self._keep_counts_s = 0.0
         self._had_a_turn = asyncio.Event()
         self.was_refused = asyncio.Event()
         """It was never enrolled and cannot be; `refusal` says why."""
@@ -148,6 +152,8 @@ class Agent:
             # A start makes up to 400,000 objects that all last: collecting among them would cost a quarter of its time.
             gc.disable()
             await parts.store.open()
+            self._kept_counts = parts.ledger.fill_counts()
+            parts.gate.go_on_from(self._kept_counts)
             plan = await asyncio.to_thread(parts.ledger.plan)
             if plan.version:
                 self._plan = plan
@@ -181,6 +187,7 @@ class Agent:
         was_sent_again = False
         while True:
             should_send_again = False
+            await self._keep_counts()
             try:
                 should_send_again = await self._exchange()
                 self._failures_in_a_row = 0
@@ -202,6 +209,15 @@ class Agent:
                 continue
             was_sent_again = False
             await clock.sleep(self._pause_s(rng))
+
+    async def _keep_counts(self) -> None:
+        counts, now_s = self._parts.gate.counts(), self._parts.clock.monotonic_s()
+        if counts != self._kept_counts and now_s >= self._keep_counts_s:
+            self._kept_counts, self._keep_counts_s = counts, now_s + _KEEP_COUNTS_S
+            try:
+                await asyncio.to_thread(self._parts.ledger.keep_fill_counts, counts)
+            except ApplianceError as error:
+                event(_log, "counts_not_kept", level=logging.WARNING, error=error)
 
     def _pause_s(self, rng: Rng) -> float:
         if not self._failures_in_a_row:

@@ -90,9 +90,13 @@ class FillGate:
             return f"the fill window opens {show_instant(window.opens_s, self.rules.zone)}"
         if window.opens_s != self.opened_s:
             self.opened_s, self.window_bytes, self.inbound_bytes = window.opens_s, 0, 0
-        if 0 < self.rules.volume_bytes <= self.window_bytes:
+        if self.is_full():
             return f"{show_bytes(self.rules.volume_bytes)} are fetched, the most in one window"
         return ""
+
+    def is_full(self) -> bool:
+        """All that one window may bring is fetched."""
+        return 0 < self.rules.volume_bytes <= self.window_bytes
 
     def is_urgent(self, file: CatalogFile) -> bool:
         """It passes the window."""
@@ -107,6 +111,14 @@ class FillGate:
         if file.file_no in self._urgent:
             return 0
         return 1 if file.file_no in self._first else 2
+
+    def counts(self) -> tuple[float, int, int]:
+        """When the window opened that is counted in, and what was counted: all, and from outside."""
+        return self.opened_s, self.window_bytes, self.inbound_bytes
+
+    def go_on_from(self, counts: tuple[float, int, int]) -> None:
+        """Count on from what the agent before this one had counted."""
+        self.opened_s, self.window_bytes, self.inbound_bytes = counts
 
     def count(self, size_bytes: int, *, is_inbound: bool) -> None:
         """These bytes came, of files that are not urgent."""

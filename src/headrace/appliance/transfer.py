@@ -178,6 +178,8 @@ class Transfers:
     async def _more(self, transfer: Transfer, part: Part) -> _Next:
         """Fetch one range, or wait for a source."""
         name, now_s = transfer.file.sha256, self._clock.monotonic_s()
+        if self.gate.is_full() and not self.gate.is_urgent(transfer.file):
+            return _Next.LATER
         _, sources = self._sources_of(transfer.file)
         choice = self._book.choose(sources, name, now_s=now_s)
         if choice is None:
@@ -218,6 +220,8 @@ class Transfers:
                 async for chunk in chunks:
                     buffer += chunk
                     await self._pace(len(chunk), file, choice.source)
+                    if self.gate.is_full() and not self.gate.is_urgent(file):
+                        break
                     if len(buffer) >= _WRITE_BYTES:
                         await self._write(transfer, part, buffer, base_url)
                         buffer = bytearray()

@@ -16,7 +16,7 @@ from headrace.control.loops.settings import FleetSettings
 from headrace.control.model import FleetRow
 from headrace.control.ports import Store
 from headrace.fill.per_file import Holder, Rankings, rank_files
-from headrace.fill.sources import Candidate, nearest_sites, route_cost
+from headrace.fill.sources import Candidate, nearest_sites, route_cost, subnet_of
 from headrace.fleet.model import AdminState, FillState
 from headrace.wire.fill import FillView
 
@@ -46,15 +46,19 @@ class FillDesk:
         names = {number: files[number].sha256 for number in wanted if number in files}
         site = look.sites[row.appliance.site_id]
         limits = self._settings.sources
+        members = look.by_site[site.site_id]
+        same_net = look.by_subnet.get(subnet_of(row.appliance.content_url), ())
+        beside = [other for other in same_net if other.appliance.site_id != row.appliance.site_id]
         tiers: list[Holder] = []
         for site_id in self._near.get(site.site_id, ()):
             is_near = route_cost(site, look.sites[site_id]) <= limits.near_km
-            tiers += [_holder(look, other, is_near=is_near) for other in look.by_site.get(site_id, ())]
-        members = look.by_site[site.site_id]
+            tiers += [
+                _holder(look, other, is_near=is_near) for other in look.by_site.get(site_id, ()) if other not in beside
+            ]
         return rank_files(
             _candidate(row),
             names,
-            [_holder(look, other, is_near=True) for other in members],
+            [_holder(look, other, is_near=True) for other in (*members, *beside)],
             tiers,
             {one.appliance.appliance_id: look.state.plans[one.appliance.appliance_id] for one in members if _can(one)},
             origin_url=self._origin_url,

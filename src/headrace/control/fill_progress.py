@@ -6,6 +6,7 @@ is silent.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FillDefaults
 from headrace.control.model import FleetRow
 from headrace.fill.forecast import Backlog, Pace, end_after, forecast_fill, seconds_for, titles_that_fit
+from headrace.fill.sources import subnet_of
 from headrace.fill.windows import Window
 from headrace.fleet.model import FillState, Site
 from headrace.wire.fill import LISTED_TITLES, ApplianceFill, SiteFill, TitleFill
 
 _DAYS = 14
+_subnet_of = lru_cache(maxsize=65_536)(subnet_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ class Look:
     sites: Mapping[SiteId, Site]
     by_site: Mapping[SiteId, Sequence[FleetRow]]
     rows: Mapping[ApplianceId, FleetRow]
+    by_subnet: Mapping[str, Sequence[FleetRow]]
+    """Only of addresses that have one (`subnet_of`)."""
     sizes: "np.ndarray[tuple[int], np.dtype[np.int64]]"
     """Bytes by file number."""
 
@@ -38,8 +43,11 @@ class Look:
 def arrange(state: FleetState, before: Look | None) -> Look:
     """Arrange a state; what did not change since `before` is taken from there."""
     by_site: dict[SiteId, list[FleetRow]] = {}
+    by_subnet: dict[str, list[FleetRow]] = {}
     for row in state.rows:
         by_site.setdefault(row.appliance.site_id, []).append(row)
+        if subnet := _subnet_of(row.appliance.content_url):
+            by_subnet.setdefault(subnet, []).append(row)
     if before is not None and before.state.catalog is state.catalog:
         sizes = before.sizes
     else:
@@ -51,6 +59,7 @@ def arrange(state: FleetState, before: Look | None) -> Look:
         sites={site.site_id: site for site in state.sites},
         by_site=by_site,
         rows={row.appliance.appliance_id: row for row in state.rows},
+        by_subnet=by_subnet,
         sizes=sizes,
     )
 

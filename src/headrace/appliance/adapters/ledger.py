@@ -123,6 +123,21 @@ class Ledger:
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO fact VALUES ('desired', ?)", (encode(desired).decode(),))
 
+    def fill_counts(self) -> tuple[float, int, int]:
+        """When the window opened that is counted in, and the bytes fetched in it: all, and from outside of the site."""
+        text = self._fact("fill_counts")
+        try:
+            opened_s, window_bytes, inbound_bytes = (text or "0 0 0").split()
+            return float(opened_s), int(window_bytes), int(inbound_bytes)
+        except ValueError:
+            return 0.0, 0, 0
+
+    def keep_fill_counts(self, counts: tuple[float, int, int]) -> None:
+        """Remember them, so that a restart does not begin a window's volume anew."""
+        text = " ".join(str(one) for one in counts)
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO fact VALUES ('fill_counts', ?)", (text,))
+
     def disks(self) -> dict[str, tuple[str, bool]]:
         """By folder: the id of the disk last seen there and whether the folder was a mount point."""
         with self._reading("SELECT name, value FROM fact WHERE name LIKE 'disk:%'") as rows:

@@ -7,7 +7,7 @@ from headrace.base.ids import ApplianceId, FileNo, Sha256, SiteId
 from headrace.catalog.fileset import FileSet
 from headrace.fill.model import SourceKind
 from headrace.fill.per_file import Holder, Rankings, rank_files
-from headrace.fill.sources import Candidate, SourceLimits, SourceSkip
+from headrace.fill.sources import Candidate, SourceLimits, SourceSkip, subnet_of
 from headrace.fleet.model import AdminState, HealthState
 
 WANTED = {FileNo(number): Sha256(f"{number:064x}") for number in range(1, 9)}
@@ -88,6 +88,12 @@ def test_the_line_of_a_file_is_of_those_who_plan_it() -> None:
     assert places[FileNo(2)] in (0, 1)
     assert places[FileNo(3)] == 1, "it may not go first for what it does not plan"
     assert places[FileNo(4)] == 0, "nobody plans it any more"
+
+
+def test_one_subnet_is_a_slash_24_or_a_slash_64() -> None:
+    assert subnet_of("http://192.0.2.10:8080") == subnet_of("https://192.0.2.200") == "192.0.2.0/24"
+    assert subnet_of("http://[2001:db8:1:2::7]") == "2001:db8:1:2::/64"
+    assert {subnet_of(url) for url in ("http://a1.example", "http://127.0.0.1:80", "http://[::1]", "")} == {""}
 
 
 def test_who_holds_a_file_already_is_not_waited_for() -> None:
