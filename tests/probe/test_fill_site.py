@@ -128,6 +128,7 @@ class Fleet:
                 f'[listen]\nport = 0\n[store]\nurl = "sqlite:///{self.folder}/db"\n[urls]\norigin = "{origin_url}"\n'
                 f'[auth]\nadmin_token_file = "{self.folder}/admin"\n[fleet]\nreport_interval_s = 0.3\n'
                 f"turn_interval_s = 0.3\n[fleet.fill]\n{fill}\n"
+                "[fleet.health]\nsilent_after_s = 2.0\n[fleet.probe]\ninterval_s = 0.5\nsuspect_interval_s = 0.3\n"
             )
             log = self.folder / "control.log"
             with log.open("wb") as file:
@@ -255,6 +256,32 @@ async def test_a_file_crosses_the_edge_of_a_site_once(fleet: Fleet) -> None:
         assert fleet.origin_bytes() <= 2.2 * UNIQUE_BYTES
         given = sum(web.given_bytes for web in fleet.webs.values())
         assert given >= 3.6 * UNIQUE_BYTES, "the rest came from peers"
+
+
+async def test_a_master_that_dies_is_replaced_and_what_it_brought_is_not_fetched_again(fleet: Fleet) -> None:
+    """The site takes in 3 Mb/s, so that it dies in the middle of its work."""
+    async with fleet.running(), AsyncExitStack() as stack, AsyncExitStack() as dying:
+        await fleet.put_site("ams", fill_bps=3_000_000)
+        for name in ("a1", "a2"):
+            await stack.enter_async_context(fleet.appliance(name, "ams"))
+        await dying.enter_async_context(fleet.appliance("a3", "ams"))
+        await until(fleet.knows_members(3), "members known")
+        await fleet.publish("film", range(COUNT))
+
+        async def is_under_way() -> bool:
+            return fleet.agents["a3"].status().filled_files >= 2
+
+        await until(is_under_way, "under way")
+        brought = fleet.agents["a3"].status().report.fill.outside_bytes
+        await dying.aclose()
+        await fleet.put_site("ams")
+
+        async def rest_have_all() -> bool:
+            return all(fleet.whole(name, range(COUNT)) for name in ("a1", "a2"))
+
+        await until(rest_have_all, "the others bring its part")
+        outside = sum(fleet.agents[name].status().report.fill.outside_bytes for name in ("a1", "a2"))
+        assert outside + brought <= 1.7 * UNIQUE_BYTES, "only its part came twice"
 
 
 def hours_from_now(first_h: int, last_h: int) -> str:
