@@ -1,6 +1,6 @@
 """Configuration of a control node: one TOML. Paths in it are relative to the file's own folder."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -112,6 +112,13 @@ def located_store(url: str, folder: Path) -> str:
     """A store URL whose SQLite file, when its path is relative, lies in `folder`."""
     name = url.removeprefix("sqlite:///")
     return f"sqlite:///{folder.absolute() / name}" if name != url else url
+
+
+def located_fleet(fleet: FleetSettings, folder: Path) -> FleetSettings:
+    """The settings with the path of the forecast, when it is relative, in `folder`."""
+    name = fleet.placement.forecast_file
+    placed = replace(fleet.placement, forecast_file=str(folder.absolute() / name)) if name else fleet.placement
+    return replace(fleet, placement=placed)
 
 
 def beside(source: Path, name: str) -> Path | None:

@@ -18,7 +18,7 @@ from headrace.base.logs import event
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.control.api.parts import Parts
-from headrace.control.config import ControlConfig, ListenConfig, beside
+from headrace.control.config import ControlConfig, ListenConfig, beside, located_fleet
 from headrace.control.errors import CertificateError, ControlError
 from headrace.control.loops.service import run_loops
 from headrace.control.secret_text import SecretKind, new_secret
@@ -61,7 +61,7 @@ async def serve(app: ASGIApp, parts: Parts, source: Path) -> None:
         tasks.spawn("feed", parts.feed.run())
         loops = run_loops(
             store=parts.store,
-            settings=config.fleet,
+            settings=located_fleet(config.fleet, source.parent),
             urls=config.loop_urls,
             node=node,
             clock=parts.clock,

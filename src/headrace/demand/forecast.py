@@ -115,6 +115,13 @@ def know_again(popularity: Popularity, facts: Facts, before: Known, rows: Ints, 
     return _known(popularity.at(now_s, rows), group, popularity.first_s[rows], facts, facts.announced_s[rows], now_s)
 
 
+def know_new(*, now_s: float) -> Known:
+    """What is known of a title that comes out now and of which nothing was told."""
+    nothing = np.zeros((1, len(HALF_LIVES_S)))
+    facts = Facts(announced_s=np.array([now_s]), group=np.array([-1]), since_s=0.0)
+    return _known(nothing, np.zeros(1), np.array([np.inf]), facts, facts.announced_s, now_s)
+
+
 def _known(counts: Floats, group: Floats, first_s: Floats, facts: Facts, announced_s: Floats, now_s: float) -> Known:
     is_told = np.isfinite(announced_s)
     is_old = (first_s < facts.since_s + NEW_AFTER_S) | ~np.isfinite(first_s)

@@ -27,6 +27,8 @@ PEAK_FACTOR = 2.5
 class HoldReason(StrEnum):
     """Why a site holds a unit, or does not."""
 
+    ALL_FIT = "all-fit"
+    """Every title fits on every appliance of the site."""
     EXPECTED = "expected"
     """Among those that serve most for the room."""
     KEPT = "kept"
@@ -62,6 +64,8 @@ class SiteRoom:
     bins: tuple[Bin, ...]
     held: "Ints" = field(default_factory=lambda: np.zeros(0, dtype=np.int64), compare=False)
     """Units of its plan in force."""
+    rules: "FleetRules | None" = None
+    """Its own, such as outside its fill window; None: those of the fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +111,11 @@ def plan_fleet(units: Units, sites: Sequence[SiteRoom], rules: FleetRules) -> It
         members = [site for site in sites if site.region == region]
         shared = _rank(units, region, members, rules)
         for site in members:
-            yield _plan_site(units, site, shared, rules)
+            yield _plan_site(units, site, shared, site.rules or rules)
 
 
 def _room(site: SiteRoom, rules: FleetRules) -> float:
+    rules = site.rules or rules
     return sum(one.room_bytes for one in site.bins) * (1.0 - rules.reactive_ratio)
 
 

@@ -1,7 +1,7 @@
 """Which appliance should hold which file: every published title everywhere while it fits, the newest first when not.
 
 Pure. Titles are placed whole or not at all, because a title of which a file is missing is not steered to. Never asks
-what demand there is (a later issue does) and never how a file gets there (`fill`). Input: the catalogue, the usable
+what demand there is (`by_demand` does) and never how a file gets there (`fill`). Input: the catalogue, the usable
 bytes of each appliance from its last report, and the plan before, so that a little less free space throws no title out.
 """
 
@@ -21,6 +21,12 @@ class SkipReason(StrEnum):
     NO_ROOM = "no-room"
     """Newer titles take the room."""
     LARGER_THAN_APPLIANCE = "larger-than-appliance"
+    LESS_EXPECTED = "less-expected"
+    """By demand: other titles serve more for the room."""
+    NOT_WORTH_FILL = "not-worth-fill"
+    """By demand: it would serve a little more than what is held, not enough for its fill."""
+    ON_A_PEER = "on-a-peer"
+    """By demand: another appliance of the site has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,10 +64,11 @@ class Served:
 class _Store:
     room_bytes: float
     held: np.ndarray
+    taken: np.ndarray
+    """Files that were taken in since the last window."""
     ration: Ration
     served: Served = field(default_factory=Served)
-    taken: set[int] = field(default_factory=set)
-    """Files that were taken in since the last window."""
+    held_bytes: float = 0.0
 
 
 @dataclass(slots=True)
@@ -95,6 +96,7 @@ class Replay:
             _Store(
                 room_bytes=ratio * catalog_bytes,
                 held=np.zeros(count, dtype=np.bool_),
+                taken=np.zeros(count, dtype=np.bool_),
                 ration=Ration(day_share=settings.day_share),
             )
             for ratio in room_ratios
@@ -160,7 +162,8 @@ class Replay:
         )
         filled_bytes = float(self._trace.size_bytes[wanted & ~store.held].sum())
         store.held = wanted
-        store.taken.clear()
+        store.held_bytes = float(self._trace.size_bytes[wanted].sum())
+        store.taken[:] = False
         store.ration.filled_at_night(filled_bytes)
         if day >= self._settings.warm_days:
             store.served.night_fill_bytes += filled_bytes
@@ -189,18 +192,21 @@ class Replay:
         """A file that was asked for and is not held."""
         sizes = self._trace.size_bytes
         size = float(sizes[row])
-        need = size - (store.room_bytes - float(sizes[store.held].sum()))
-        leave = victims(self._expected, sizes, store.held, need_bytes=need)
+        taken_bytes = float(sizes[store.taken].sum())
+        # What was taken in gives way to what is taken in once it fills its share; before, whatever is least wanted.
+        is_full = taken_bytes + size > self._settings.reactive_share * store.room_bytes
+        among = store.taken if is_full else store.held
+        need = size - (store.room_bytes - store.held_bytes)
+        if is_full:
+            need = max(need, taken_bytes + size - self._settings.reactive_share * store.room_bytes)
+        leave = victims(self._expected, sizes, among, need_bytes=need)
+        freed_bytes = float(sizes[leave].sum())
         gain = float(self._expected[row] - (self._expected[leave] * sizes[leave]).sum() / size)
-        taken_bytes = sum(float(sizes[one]) for one in store.taken)
-        if not store.ration.may_admit(gain, size, price=self._settings.fill_price):
+        if freed_bytes < need or not store.ration.may_admit(gain, size, price=self._settings.fill_price):
             return
-        if taken_bytes + size > self._settings.reactive_share * store.room_bytes:
-            return
-        store.held[leave] = False
-        store.held[row] = True
-        store.taken.difference_update(int(one) for one in leave)
-        store.taken.add(row)
+        store.held[leave] = store.taken[leave] = False
+        store.held[row] = store.taken[row] = True
+        store.held_bytes += size - freed_bytes
         store.ration.left_bytes -= size
         if counts:
             store.served.day_fill_bytes += size

@@ -57,6 +57,24 @@ class FillDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
+    """Table [fleet.placement]: what counts where not every title fits everywhere and demand is known."""
+
+    forecast_file: str = ""
+    """What `headrace plan forecast` writes; '' for none: then the newest titles that fit are placed."""
+    reactive_ratio: float = 0.2
+    """Share of the room that plans in the fill window leave to what rises until the next one."""
+    fill_price: float = 0.1
+    """Plays a day that a title must be expected to gain over those that it displaces."""
+    day_price: float = 1.0
+    """The same outside the window: a fill in the busy hours must at least pay for itself."""
+    region_copies: int = 1
+    """Sites of a region that hold each title, where there is room; the origin has all of them besides."""
+    most_orders: int = 50
+    """Rising titles, by site, that are fetched past the window in one turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
     """Table [fleet]."""
 
@@ -86,6 +104,7 @@ class FleetSettings:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     sources: SourceLimits = field(default_factory=SourceLimits)
     fill: FillDefaults = field(default_factory=FillDefaults)
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
     budget: FailureBudget = field(default_factory=FailureBudget)
     maintenance: MaintenanceRules = field(default_factory=MaintenanceRules)
 
