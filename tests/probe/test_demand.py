@@ -2,6 +2,8 @@
 
 import logging
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def some_asks(seed: int, many: int) -> list[Ask]:
 
 async def ship_all(each: LogShipper, clock: ManualClock) -> None:
     """What is due, then what has waited long enough."""
-    each._open()
+    await each.open()
     await each.turn()
     clock.advance(120.0)
     await each.turn()
@@ -137,3 +139,28 @@ async def test_each_request_counts_once_by_file_site_and_hour(store: BatchStore,
     await ship_all(shipper(tmp_path, store, A1, clock), clock)
     assert count(totals, store).requests == 40
     assert demand_of(totals) == expected({A1: asks[A1] + some_asks(3, 40), A2: asks[A2]})
+
+
+def kill(*words: str) -> int:
+    """How many children were killed until one ended."""
+    script = Path(__file__).with_name("demand_victim.py")
+    done = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return int(done.stdout)
+
+
+def test_killed_at_any_point_each_request_counts_once(tmp_path: Path) -> None:
+    asks = some_asks(4, 200)
+    lines = tmp_path / "lines"
+    lines.write_bytes(b"".join(log_line(**ask.fields()) + b"\n" for ask in asks))
+    (tmp_path / A1 / "nginx").mkdir(parents=True)
+    batches = str(tmp_path / "batches")
+    assert kill("ship", str(tmp_path), batches, str(lines)) > 10
+    totals = tmp_path / "totals"
+    with hold_totals(totals):
+        keep_surroundings(totals, [title_of(1), title_of(2)], SITES)
+    assert kill("count", str(totals), batches) > 10
+    assert demand_of(totals) == expected({A1: asks})
+    assert not list(open_batch_store(batches).list())

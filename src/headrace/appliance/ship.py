@@ -75,7 +75,7 @@ class LogShipper:
         """Ship until cancelled."""
         failures = 0
         try:
-            await self._soon(self._open)
+            await self.open()
             while True:
                 try:
                     await self.turn()
@@ -95,6 +95,10 @@ class LogShipper:
                 await self._clock.sleep(pause_s)
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def open(self) -> None:
+        """Remember what was shipped before."""
+        await self._soon(self._open)
 
     async def turn(self) -> None:
         """Ship all that is due."""

@@ -7,14 +7,19 @@ collapsed there to one row an appliance and reason, so that nobody can make the 
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 
 import ibis
-from ibis.expr.types import BooleanValue, IntegerColumn, IntegerValue, Table
+from ibis.expr.types import IntegerColumn, IntegerValue, Table
 
 from headrace.telemetry.batch import COLUMNS
 
 HOUR_MS = 3_600_000
 _MOST_DURATION_MS = 7 * 24 * HOUR_MS
+_MOST = 2**50
+"""Of bytes and milliseconds."""
+_MOST_SUMMED = 2**40
 _MOST_KBPS = 10_000_000
 _MOST_DELAY_MS = 600_000
 MOST_SMALL_BYTES = 65_536
@@ -55,7 +60,7 @@ class Span:
 
 
 def judged(requests: Table, files: Table, span: Span) -> Table:
-    """All columns of `requests`, with `reason` ('' for what counts), `asked`, `served` and the file's size.
+    """All columns of `requests`, with `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
 
     Bytes asked are those of the range, within the file. Of a range without end that was broken off it is what was
     taken, because many players ask to the end of the file and leave when they have enough.
@@ -63,7 +68,8 @@ def judged(requests: Table, files: Table, span: Span) -> Table:
     known = requests.left_join(files, "file").select(
         *(requests[name] for name, _ in REQUESTS), files.size_bytes, files.title, files.rendition
     )
-    size, first, last, body = known.size_bytes, known.first_byte, known.last_byte, known.body_bytes
+    time_ms, duration_ms = _sane(known.time_ms), _sane(known.duration_ms)
+    size, first, last, body = known.size_bytes, _sane(known.first_byte), _sane(known.last_byte), _sane(known.body_bytes)
     is_given = known.status.isin([200, 206])
     in_range = ibis.least(last.fill_null(size - 1), size - 1) - first + 1
     wanted = ibis.cases(
@@ -77,26 +83,34 @@ def judged(requests: Table, files: Table, span: Span) -> Table:
     most = ibis.cases(
         (first.isnull(), size + 65_536), ((known.status == 206), in_range), (is_given, size), else_=MOST_SMALL_BYTES
     )
+    needed = (time_ms, duration_ms, known.status, body, known.file, known.is_proxied)
+    is_implausible = reduce(or_, (column.isnull() for column in needed)) | reduce(
+        or_, (column.fill_null(0) < 0 for column in (time_ms, duration_ms, body, first, last))
+    )
     return known.mutate(
         reason=ibis.cases(
-            (_is_implausible(known), Reason.IMPLAUSIBLE.value),
+            (is_implausible | (duration_ms > _MOST_DURATION_MS), Reason.IMPLAUSIBLE.value),
+            ((last < first).fill_null(False), Reason.IMPLAUSIBLE.value),
             (~known.status.isin([200, 206, 302, 304]), Reason.ANSWER.value),
-            (known.time_ms >= span.end_ms, Reason.AHEAD.value),
-            (known.time_ms < span.first_ms, Reason.LATE.value),
+            (time_ms >= span.end_ms, Reason.AHEAD.value),
+            (time_ms < span.first_ms, Reason.LATE.value),
             (size.isnull(), Reason.UNKNOWN_FILE.value),
             (first.fill_null(0) >= size, Reason.BEYOND_FILE.value),
             (body > most, Reason.TOO_LONG.value),
             else_="",
         ),
+        hour=(time_ms // HOUR_MS).cast("int64"),
+        begun_ms=time_ms - duration_ms,
         asked=wanted,
         served=ibis.ifelse(is_given & ~known.is_proxied, body, 0),
+        sent=body,
     )
 
 
 def tally(requests: Table) -> Table:
     """One row for each appliance, file, hour and session; what does not count, one for each appliance and reason."""
     counts = requests.reason == ""
-    begun_ms = requests.time_ms - requests.duration_ms
+    begun_ms = requests.begun_ms
     kbps = requests.throughput_kbps
     is_sane = kbps.between(1, _MOST_KBPS)
     delay_ms = requests.start_delay_ms
@@ -107,11 +121,11 @@ def tally(requests: Table) -> Table:
         title=ibis.ifelse(counts, requests.title, ""),
         rendition=ibis.ifelse(counts, requests.rendition, ""),
         size_bytes=ibis.ifelse(counts, requests.size_bytes, 0),
-        hour=ibis.ifelse(counts, _hour(requests.time_ms), 0),
+        hour=ibis.ifelse(counts, requests.hour, 0),
         session=counts.ifelse(requests.session, ibis.null("int64")),
     ).aggregate(
         requests=requests.count(),
-        body_bytes=_sum(ibis.ifelse(requests.body_bytes > 0, requests.body_bytes, 0)),
+        body_bytes=_sum(ibis.ifelse(requests.sent.between(0, _MOST_SUMMED), requests.sent, 0)),
         bytes_asked=_sum(requests.asked),
         bytes_served=_sum(requests.served),
         begun_ms=begun_ms.min(),
@@ -215,28 +229,16 @@ def quality(rows: Table, *, by: tuple[str, ...], most: int) -> Table:
     return summed.order_by(ibis.desc("sessions"), *by).limit(most)
 
 
-def _is_implausible(known: Table) -> BooleanValue:
-    needed = (known.time_ms, known.duration_ms, known.status, known.body_bytes)
-    is_missing = known.file.isnull() | known.is_proxied.isnull()
-    for column in needed:
-        is_missing = is_missing | column.isnull()
-    is_negative = (
-        (known.body_bytes < 0)
-        | ~known.duration_ms.between(0, _MOST_DURATION_MS)
-        | (known.first_byte.fill_null(0) < 0)
-        | (known.last_byte < known.first_byte).fill_null(False)
-    )
-    return is_missing | is_negative
+def _sane(column: IntegerColumn) -> IntegerValue:
+    """-1 for what no request has; so that a sum or difference of numbers that somebody made up cannot overflow."""
+    return ibis.ifelse((column < 0) | (column > _MOST), -1, column)
 
 
 def _with_site(tallied: Table, appliances: Table) -> Table:
     return tallied.filter(tallied.reason == "").inner_join(appliances, "appliance")
 
 
-def _hour(time_ms: IntegerColumn) -> IntegerValue:
-    return (time_ms // HOUR_MS).cast("int64")
-
-
 def _sum(column: IntegerColumn) -> IntegerValue:
-    # Engines widen sums differently; a column of the same type makes their results the same.
-    return column.sum().cast("int64")
+    # Engines widen sums, each in its own way, and a file of totals must not hold what one of them takes for it. Ibis
+    # leaves out a cast to the type that it takes a column for, so there is one in between.
+    return column.sum().cast("decimal(38, 0)").cast("int64")
