@@ -21,6 +21,7 @@ from headrace.fleet.model import AdminState, FillState
 from headrace.wire.fill import FillView
 
 FRESH_S = 1.0
+_NOTHING = FileSet()
 _PAUSES = 5
 """A look at a large fleet takes long; it is taken at most one part in so many of the time."""
 
@@ -95,7 +96,9 @@ class FillDesk:
 
 
 def _holder(look: Look, row: FleetRow, *, is_near: bool) -> Holder:
-    return Holder(candidate=_candidate(row), held=look.state.holdings[row.appliance.appliance_id], is_near=is_near)
+    name = row.appliance.appliance_id
+    held = look.state.holdings[name] - look.doubted.get(name, _NOTHING)
+    return Holder(candidate=_candidate(row), held=held, is_near=is_near)
 
 
 def _candidate(row: FleetRow) -> Candidate:

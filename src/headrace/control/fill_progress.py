@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.base.ids import ApplianceId, SiteId, TitleId
 from headrace.catalog.fileset import FileSet
-from headrace.control.loops.filling import window_in_force
+from headrace.control.loops.filling import accusations, window_in_force
 from headrace.control.loops.reading import FleetState
 from headrace.control.loops.settings import FillDefaults
 from headrace.control.model import FleetRow
@@ -34,6 +34,8 @@ class Look:
     sites: Mapping[SiteId, Site]
     by_site: Mapping[SiteId, Sequence[FleetRow]]
     rows: Mapping[ApplianceId, FleetRow]
+    doubted: Mapping[ApplianceId, FileSet]
+    """Files of which somebody got wrong bytes from an appliance."""
     by_subnet: Mapping[str, Sequence[FleetRow]]
     """Only of addresses that have one (`subnet_of`)."""
     sizes: "np.ndarray[tuple[int], np.dtype[np.int64]]"
@@ -48,6 +50,9 @@ def arrange(state: FleetState, before: Look | None) -> Look:
         by_site.setdefault(row.appliance.site_id, []).append(row)
         if subnet := _subnet_of(row.appliance.content_url):
             by_subnet.setdefault(subnet, []).append(row)
+    doubted: dict[ApplianceId, set[int]] = {}
+    for _, accused, number in accusations(state.rows):
+        doubted.setdefault(accused, set()).add(number)
     if before is not None and before.state.catalog is state.catalog:
         sizes = before.sizes
     else:
@@ -59,6 +64,7 @@ def arrange(state: FleetState, before: Look | None) -> Look:
         sites={site.site_id: site for site in state.sites},
         by_site=by_site,
         rows={row.appliance.appliance_id: row for row in state.rows},
+        doubted={name: FileSet(numbers) for name, numbers in doubted.items()},
         by_subnet=by_subnet,
         sizes=sizes,
     )

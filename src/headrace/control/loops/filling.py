@@ -4,7 +4,7 @@ Puts the decisions of `headrace.fill` together for one turn; the desiring loop w
 each other of is told in the record, once for each source and file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headrace.base.errors import HeadraceError
@@ -32,6 +32,8 @@ _RULES_PAUSE_S = 3.0
 _LEFTOVER_S = 3600.0
 _MANY = 500
 _MOST_TOLD = 10_000
+MOST_ACCUSED = 8
+"""Files that one appliance can have withheld from all at once, by what it says of others."""
 FILLING_STATES = frozenset({HealthState.HEALTHY, HealthState.TURNING_UP})
 
 
@@ -236,28 +238,23 @@ class FillRuler:
 
     def _doubts(self, state: FleetState, now_s: float) -> dict[ApplianceId, FileSet]:
         """The files that each appliance is said to give wrong bytes of, as long as the accusers say so."""
-        by_url = {row.appliance.content_url: row.appliance.appliance_id for row in state.rows}
         doubts: dict[ApplianceId, set[int]] = {}
-        for row in state.rows:
-            for one in row.report.report.fill.wrong_bytes:
-                accused = by_url.get(one.base_url)
-                if accused is None or accused == row.appliance.appliance_id:
-                    continue
-                if one.file_no in state.holdings[accused]:
-                    doubts.setdefault(accused, set()).add(one.file_no)
-                key = (row.appliance.appliance_id, accused, one.file_no)
-                if key not in self._told:
-                    if len(self._told) >= _MOST_TOLD:
-                        self._told.clear()
-                    self._told.add(key)
-                    event = NewEvent(
-                        actor=f"appliance:{row.appliance.appliance_id}",
-                        kind="fill.wrong-bytes",
-                        subject=f"appliance/{accused}",
-                        reason="sha256-differs",
-                        detail=f"file number {one.file_no}; it is asked to verify it, and its accuser leaves it",
-                    )
-                    self._store.append_event(event, now_s=now_s)
+        for accuser, accused, number in accusations(state.rows):
+            if number in state.holdings[accused]:
+                doubts.setdefault(accused, set()).add(number)
+            key = (accuser, accused, number)
+            if key not in self._told:
+                if len(self._told) >= _MOST_TOLD:
+                    self._told.clear()
+                self._told.add(key)
+                event = NewEvent(
+                    actor=f"appliance:{accuser}",
+                    kind="fill.wrong-bytes",
+                    subject=f"appliance/{accused}",
+                    reason="sha256-differs",
+                    detail=f"file number {number}: it is asked to verify it, and nobody is sent to it for that file",
+                )
+                self._store.append_event(event, now_s=now_s)
         return {name: FileSet(numbers) for name, numbers in doubts.items()}
 
     def _last_copies(
@@ -306,6 +303,19 @@ class FillRuler:
                 self._leftovers[name] = (rest, now_s)
         self._seen = seen
         self._leftovers = {name: one for name, one in self._leftovers.items() if name in seen}
+
+
+def accusations(rows: Sequence[FleetRow]) -> Iterator[tuple[ApplianceId, ApplianceId, int]]:
+    """Who says of whom that it gave wrong bytes, of which file number; as long as the reports say so."""
+    by_url: dict[str, ApplianceId] = {}
+    for row in rows:
+        own, wrong = row.appliance.appliance_id, row.report.report.fill.wrong_bytes
+        if wrong and not by_url:
+            by_url = {other.appliance.content_url: other.appliance.appliance_id for other in rows}
+        for one in wrong[-MOST_ACCUSED:]:
+            accused = by_url.get(one.base_url)
+            if accused is not None and accused != own:
+                yield own, accused, one.file_no
 
 
 def may_be_master(row: FleetRow, health: Mapping[ApplianceId, Health]) -> bool:
