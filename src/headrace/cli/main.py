@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "log",
     "demand",
+    "plan",
     "lab",
     "upstream",
     "release",

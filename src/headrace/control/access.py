@@ -42,6 +42,7 @@ ROUTES: Mapping[tuple[str, str], Access] = {
     ("GET", "/v1/appliances"): Access.READ,
     ("GET", "/v1/appliances/{appliance_id}"): Access.READ,
     ("GET", "/v1/appliances/{appliance_id}/holdings"): Access.READ,
+    ("GET", "/v1/appliances/{appliance_id}/plan"): Access.READ,
     ("PATCH", "/v1/appliances/{appliance_id}"): Access.OPERATE,
     ("DELETE", "/v1/appliances/{appliance_id}"): Access.ADMIN,
     ("DELETE", "/v1/appliances/{appliance_id}/credential"): Access.ADMIN,

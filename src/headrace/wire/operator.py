@@ -65,6 +65,20 @@ class HoldingsView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """GET /v1/appliances/{id}/plan: the plan in force, or one of the versions that are kept."""
+
+    appliance_id: ApplianceId
+    version: int
+    """0 where nothing was planned yet."""
+    digest: str
+    count: int
+    total_bytes: int
+    titles: tuple[TitleId, ...]
+    """Titles of which every file is planned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
     """GET /v1/fleet: all that the fleet page and `headrace status` show."""
 

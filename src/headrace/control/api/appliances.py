@@ -6,17 +6,18 @@ from dataclasses import replace
 from fastapi import APIRouter
 
 from headrace.base.ids import ApplianceId
+from headrace.catalog.fileset import FileSet
 from headrace.control.api.budget import leaving_now, open_windows, overruled
 from headrace.control.api.guard import GuardedRoute
 from headrace.control.api.parts import Parts, WithCaller, WithParts, noted
 from headrace.control.api.problems import Refusal, not_found
-from headrace.control.checks import check_address, check_words
+from headrace.control.checks import VERSIONS_END, check_address, check_words
 from headrace.control.fleet_view import view_appliance
 from headrace.control.model import FleetRow
 from headrace.fleet.lifecycle import check_move
 from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import AdminState, Appliance, FleetError
-from headrace.wire.operator import FORCE_HINT, ApplianceChange, ApplianceView, HoldingsView
+from headrace.wire.operator import FORCE_HINT, ApplianceChange, ApplianceView, HoldingsView, PlanView
 
 router = APIRouter(route_class=GuardedRoute, tags=["appliances"])
 
@@ -48,6 +49,27 @@ def show_holdings(parts: WithParts, appliance_id: str) -> HoldingsView:
         total_bytes=stored.head.total_bytes,
         files=held.encode(),
         titles=whole,
+    )
+
+
+@router.get("/v1/appliances/{appliance_id}/plan")
+def show_plan(parts: WithParts, appliance_id: str, version: int | None = None) -> PlanView:
+    """What an appliance should hold: the plan in force, or one of the last versions."""
+    name = _row(parts, appliance_id).appliance.appliance_id
+    if version is not None and not 0 < version < VERSIONS_END:
+        raise not_found(f"plan of {appliance_id} in version {version}")
+    stored = parts.store.plan(name, version)
+    if stored is None and version is not None:
+        raise not_found(f"plan of {appliance_id} in version {version}")
+    planned = stored.files if stored else FileSet()
+    titles = parts.store.titles() if stored else ()
+    return PlanView(
+        appliance_id=name,
+        version=stored.head.version if stored else 0,
+        digest=planned.digest(),
+        count=len(planned),
+        total_bytes=stored.head.total_bytes if stored else 0,
+        titles=tuple(one.title.title_id for one in titles if all(number in planned for number in one.file_nos)),
     )
 
 
