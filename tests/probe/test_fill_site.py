@@ -15,15 +15,16 @@ from headrace.appliance.bgp.speaker import BgpSpeaker
 from headrace.appliance.config import read_config
 from headrace.appliance.gate import FillGate
 from headrace.appliance.testing import body_of, file_of
+from headrace.appliance.testing_agent import StillWeb
 from headrace.appliance.testing_peers import Asked, FakeSource, Told, serving
 from headrace.base.clock import SystemClock
-from headrace.base.ids import RenditionId, Sha256, SiteId, TitleId
+from headrace.base.ids import RenditionId, SiteId, TitleId
 from headrace.base.rng import make_rng
 from headrace.base.tasks import Tasks
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, Title, TrackKind
 from headrace.control.secret_text import SecretKind, new_secret
 from headrace.control.testing_process import HEADRACE, wait_for_port
-from headrace.fleet.model import FillState, LoadReport, NginxReport, Site
+from headrace.fleet.model import FillState, Site
 from headrace.wire.client import ControlClient, open_client
 from headrace.wire.codec import encode
 from headrace.wire.fill import FillView, SiteFill
@@ -59,10 +60,11 @@ def a_title(name: str, numbers: range) -> Title:
     return Title(title_id=TitleId(name), name=name, duration_s=4.0, renditions=renditions, files=files)
 
 
-class Web:
+class Web(StillWeb):
     """Serves what an agent shows, as its nginx would; one set of files for a site's worth of agents."""
 
     def __init__(self, serve: Path) -> None:
+        super().__init__()
         self.serve = serve
         self.given_bytes = 0
         self.lies_about: set[str] = set()
@@ -81,25 +83,6 @@ class Web:
         end = int(first) + len(piece) - 1
         headers = {"content-range": f"bytes {first}-{end}/{len(body)}", "etag": f'"{name}"'}
         return Told(status=206, headers=headers, body=piece)
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
-    async def point(self, *, origin_url: str, redirect_url: str) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def report(self) -> NginxReport:
-        return NginxReport(is_running=True)
-
-    def load(self) -> LoadReport:
-        return LoadReport()
-
-    def missed(self) -> set[Sha256]:
-        return set()
-
-    def served(self) -> set[Sha256]:
-        return set()
 
 
 class Fleet:
