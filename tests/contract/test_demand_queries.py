@@ -145,8 +145,11 @@ def read(engine: Engine, tmp_path: Path) -> Callable[..., Any]:
     return judged
 
 
-def sites_of(engine: Engine) -> Any:
-    return engine.rows_of({"appliance": ["a1", "a2"], "site": ["north", "south"]}, queries.APPLIANCES)
+def around(engine: Engine) -> tuple[Any, Any]:
+    """Appliances and files."""
+    files = {name: [row[name] for row in FILES] for name, _ in queries.FILES}
+    sites = {"appliance": ["a1", "a2"], "site": ["north", "south"]}
+    return engine.rows_of(sites, queries.APPLIANCES), engine.rows_of(files, queries.FILES)
 
 
 def rows(engine: Engine, table: Any) -> list[dict[str, Any]]:
@@ -176,7 +179,7 @@ def test_demand_is_the_sum_of_what_counts(engine: Engine, read: Callable[..., An
             row["bytes_served"],
             row["requests"],
         )
-        for row in rows(engine, queries.demand(tallied, sites_of(engine)))
+        for row in rows(engine, queries.demand(tallied, *around(engine)))
     }
     first_hour = SPAN.first_ms // HOUR_MS
     f1 = ("f1", "t1", "v720", 10_000)
@@ -208,7 +211,7 @@ def test_what_does_not_count_is_counted_by_reason_and_set_aside(engine: Engine, 
 
 def test_sessions_and_what_they_lived_through(engine: Engine, read: Callable[..., Any]) -> None:
     tallied = engine.keep("tally", queries.tally(read(*SESSION, {})))
-    sessions = engine.keep("sessions", queries.sessions(tallied, sites_of(engine)))
+    sessions = engine.keep("sessions", queries.sessions(tallied, *around(engine)))
     by_title = rows(engine, queries.quality(sessions, by=("title",), most=10))
     assert [(row["title"], row["sessions"]) for row in by_title] == [("t2", 2), ("t1", 1)]
     second, first = by_title
@@ -226,7 +229,7 @@ def test_what_is_asked_for_most_comes_first(engine: Engine, read: Callable[..., 
         {"file": "f2", "last_byte": 499, "body_bytes": 500},
         {"file": "f3", "last_byte": 8_999, "body_bytes": 9_000},
     )
-    demand = engine.keep("demand", queries.demand(engine.keep("tally", queries.tally(table)), sites_of(engine)))
+    demand = engine.keep("demand", queries.demand(engine.keep("tally", queries.tally(table)), *around(engine)))
     found = rows(engine, queries.top(demand, by=("title",), most=10))
     assert [(row["title"], row["bytes_asked"], row["requests"]) for row in found] == [
         ("t2", 9_000, 1),
@@ -238,7 +241,7 @@ def test_what_is_asked_for_most_comes_first(engine: Engine, read: Callable[..., 
 
 def test_totals_are_files_that_either_engine_reads(engine: Engine, read: Callable[..., Any], tmp_path: Path) -> None:
     tallied = engine.keep("tally", queries.tally(read(*SESSION)))
-    files = engine.write(queries.demand(tallied, sites_of(engine)), tmp_path / "out")
+    files = engine.write(queries.demand(tallied, *around(engine)), tmp_path / "out")
     table = pyarrow.concat_tables(pyarrow.parquet.read_table(file) for file in files)
     assert sum(table.column("requests").to_pylist()) == len(SESSION)
     numbers = {"hour", "size_bytes", "bytes_asked", "bytes_served", "requests"}

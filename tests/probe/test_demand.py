@@ -1,13 +1,18 @@
 """From a log to demand on real parts: shipped by the agent's shipper, counted by DuckDB, shown by the command."""
 
+import json
 import logging
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import boto3
+import pyarrow
+import pyarrow.parquet
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -21,10 +26,11 @@ from headrace.metering.count import CountReport, Meter, Surroundings
 from headrace.metering.folder import hold_totals
 from headrace.metering.model import Fate, MeterLimits
 from headrace.metering.surroundings import keep_surroundings
-from headrace.metering.testing import A1, A2, NOW_S, SITES, Ask, expected, title_of
+from headrace.metering.testing import A1, A2, NOW_S, SITES, Ask, expected, title_of, tree_bytes
 from headrace.metering.totals import open_totals
+from headrace.telemetry.batch import parse_name
 from headrace.telemetry.testing import log_line
-from headrace.wire.batch_store import BatchStore, open_batch_store
+from headrace.wire.batch_store import BatchStore, BatchStoreError, StoredBatch, open_batch_store
 
 LIMITS = MeterLimits(late_s=10 * 365 * 86_400.0, skew_s=10 * 365 * 86_400.0, keep_s=1e9)
 """Stores keep the machine's time, logs that of the examples."""
@@ -164,3 +170,118 @@ def test_killed_at_any_point_each_request_counts_once(tmp_path: Path) -> None:
     assert kill("count", str(totals), batches) > 10
     assert demand_of(totals) == expected({A1: asks})
     assert not list(open_batch_store(batches).list())
+
+
+async def ship_some(folder: Path, store: BatchStore, asks: list[Ask]) -> list[StoredBatch]:
+    """The log of a1 as batches."""
+    clock = ManualClock(NOW_S)
+    log_asks(folder, A1, asks)
+    await ship_all(shipper(folder, store, A1, clock), clock)
+    return sorted(store.list(), key=lambda one: one.path)
+
+
+async def test_batches_that_are_not_trusted_are_set_aside_whole(tmp_path: Path) -> None:
+    store, totals = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals"
+    asks = some_asks(5, 60)
+    first, second, third, *rest = await ship_some(tmp_path, store, asks)
+    good = tmp_path / "batches" / first.path
+    # 1. A piece that overlaps: of an appliance that lost its memory and whose store could not be asked.
+    name = parse_name(first.path)
+    assert name is not None
+    store.put(replace(name, end=name.end - 1).path, good)
+    # 2. Another's batch under this name; a page that is cut up; an end that is missing; an appliance that nobody knows.
+    other = tmp_path / "other.parquet"
+    rows = pyarrow.parquet.read_table(good)
+    lying = rows.set_column(0, "appliance", pyarrow.array(["a2"] * len(rows)))
+    pyarrow.parquet.write_table(lying, other)
+    store.put(replace(name, log="9" * 13 + "-" + "0" * 16).path, other)
+    broken = tmp_path / "batches" / second.path
+    body = bytearray(broken.read_bytes())
+    body[8:400] = b"\x55" * 392
+    broken.write_bytes(body)
+    cut = tmp_path / "batches" / third.path
+    cut.write_bytes(cut.read_bytes()[:-50])
+    store.put(replace(name, appliance=ApplianceId("stranger")).path, good)
+    (tmp_path / "batches" / "notes.txt").write_text("no batch")
+    report = count(totals, store)
+    assert report.fates == {
+        Fate.COUNTED: len(rest) + 1,
+        Fate.OVERLAP: 1,
+        Fate.CORRUPT: 3,
+        Fate.UNKNOWN_APPLIANCE: 1,
+    }
+    assert report.strangers == 1
+    assert len(list((totals / "aside").rglob("*.parquet"))) == 5
+    assert sum(row[2] for row in demand_of(totals).values()) == report.requests < 60
+    assert not count(totals, store).fates
+
+
+async def test_requests_that_are_not_trusted_are_counted_by_reason_and_set_aside(tmp_path: Path) -> None:
+    store, totals = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals"
+    asks = some_asks(6, 30)
+    bad = [Ask(file=99), Ask(file=99), Ask(first=5_000_000, is_miss=True), Ask(at_s=NOW_S + 9e8), Ask(at_s=1_000.0)]
+    await ship_some(tmp_path, store, asks + bad)
+    report = count(totals, store, limits=replace(LIMITS, skew_s=4e8))
+    assert report.flaws == {"unknown-file": 2, "beyond-file": 1, "ahead": 1, "late": 1}
+    assert demand_of(totals) == expected({A1: asks})
+    (aside,) = (totals / "aside").rglob("*.parquet")
+    assert sorted(pyarrow.parquet.read_table(aside).column("reason").to_pylist()) == sorted(
+        ["unknown-file", "unknown-file", "beyond-file", "ahead", "late"]
+    )
+
+
+async def test_who_forgot_what_was_shipped_asks_the_store(store: BatchStore, tmp_path: Path) -> None:
+    asks = some_asks(7, 50)
+    shipped = await ship_some(tmp_path, store, asks)
+    (tmp_path / A1 / "ship" / "shipped.json").unlink()
+    more = some_asks(8, 20)
+    again = await ship_some(tmp_path, store, more)
+    assert again[: len(shipped)] == shipped
+    count(tmp_path / "totals", store)
+    assert demand_of(tmp_path / "totals") == expected({A1: asks + more})
+
+
+async def test_a_store_that_is_away_loses_nothing_and_what_is_deleted_is_counted(tmp_path: Path) -> None:
+    clock = ManualClock(NOW_S)
+    batches = tmp_path / "batches"
+    batches.write_text("no folder")
+    store = open_batch_store(str(batches))
+    each = shipper(tmp_path, store, A1, clock)
+    asks = some_asks(9, 60)
+    log_asks(tmp_path, A1, asks)
+    with pytest.raises(BatchStoreError):
+        await ship_all(each, clock)
+    batches.unlink()
+    await ship_all(each, clock)
+    assert each.counts.waiting_bytes == 0
+    assert tree_bytes(tmp_path / A1 / "ship") < 1_000
+    count(tmp_path / "totals", store)
+    assert demand_of(tmp_path / "totals") == expected({A1: asks})
+    log_asks(tmp_path, A1, asks[:3])
+    await each.turn()
+    (tmp_path / A1 / "nginx" / "access.log").unlink()
+    await each.turn()
+    assert each.counts.lost_bytes > 100
+
+
+async def test_the_command_shows_what_was_asked_for(tmp_path: Path) -> None:
+    store, totals = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals"
+    asks = some_asks(10, 40)
+    await ship_some(tmp_path, store, asks)
+    count(totals, store)
+
+    def said(*words: str) -> Any:
+        command = [sys.executable, "-m", "headrace.cli.main", "demand", *words, "--totals", str(totals), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    wanted = expected({A1: asks})
+    span = ("--since", "2027-01-01T00:00Z", "--until", "2027-02-01T00:00Z")
+    shown = said("show", "--by", "file,hour", *span)
+    assert sum(row["bytes_asked"] for row in shown) == sum(one[0] for one in wanted.values())
+    assert shown[0]["bytes_asked"] == max(one[0] for one in wanted.values())
+    (site,) = said("quality", "--by", "site", *span)
+    assert (site["site"], site["sessions"]) == ("north", 5)
+    assert said("flaws")["batches"] == {"counted": len(list(store.list()))}
+    assert said("show", "--since", "1h", "--until", "2027-01-01T00:00Z", "--since", "2026-12-31T00:00Z") == []

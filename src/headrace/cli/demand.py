@@ -29,7 +29,7 @@ from headrace.metering.model import Fate, Kind, MeterLimits
 from headrace.metering.ports import Engine
 from headrace.metering.surroundings import keep_surroundings, last_surroundings
 from headrace.metering.totals import open_totals
-from headrace.wire.batch_store import BatchStore, BatchStoreError, open_batch_store
+from headrace.wire.batch_store import BatchStoreError, open_batch_store
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import UnreachableError
 from headrace.wire.operator import ApplianceView, TitleView
@@ -39,6 +39,7 @@ _COLUMNS = ("title", "rendition", "file", "site", "hour")
 TotalsOption = Annotated[
     Path, typer.Option("--totals", envvar="HEADRACE_TOTALS", help="Folder of the totals; `demand count` makes it.")
 ]
+EngineOption = Annotated[str, typer.Option(help="duckdb, or a Spark master: local[4], spark://host:7077 and the like.")]
 MemoryOption = Annotated[int, typer.Option("--memory", min=64, help="MiB for the query; the rest goes to the disk.")]
 SinceOption = Annotated[str, typer.Option(help="Only from here on: 24h, 7d, or an instant such as 2027-01-15T02:00Z.")]
 UntilOption = Annotated[str, typer.Option(help="Only before this instant.")]
@@ -66,6 +67,7 @@ def _count(
     every: Annotated[str, typer.Option(help="Go on, counting this often, such as 5m; '' counts once.")] = "",
     keep: Annotated[str, typer.Option(help="Batches that were counted stay in the store so long.")] = "7d",
     late: Annotated[str, typer.Option(help="Requests older than this when they are shipped do not count.")] = "8d",
+    engine: EngineOption = "duckdb",
     memory_mib: MemoryOption = 1_024,
     control: ControlUrl = None,
     token_file: TokenFile = None,
@@ -90,7 +92,9 @@ def _count(
         while True:
             try:
                 surroundings = _surroundings(folder, learn)
-                _say_counted(_count_once(store, folder, surroundings, limits, memory_mib), as_json=as_json)
+                with _engine(engine, folder.path / "scratch", memory_mib) as opened:
+                    report = Meter(store, folder, opened, limits, clock=clock).count(surroundings)
+                _say_counted(report, as_json=as_json)
             except BatchStoreError as error:
                 if not pause_s:
                     raise
@@ -98,16 +102,6 @@ def _count(
             if not pause_s:
                 return
             clock.block(pause_s)
-
-
-def _count_once(
-    store: BatchStore, folder: TotalsFolder, surroundings: Surroundings, limits: MeterLimits, memory_mib: int
-) -> CountReport:
-    engine = DuckDbEngine(folder.path / "scratch", memory_bytes=memory_mib << 20)
-    try:
-        return Meter(store, folder, engine, limits, clock=SystemClock()).count(surroundings)
-    finally:
-        engine.close()
 
 
 def _surroundings(folder: TotalsFolder, learn: Any) -> Surroundings:
@@ -236,7 +230,8 @@ def _ask(
     totals: Path, kind: Kind, columns: tuple[str, ...], site: str, span: tuple[str, str], top: int, memory_mib: int
 ) -> list[dict[str, Any]]:
     first_s, end_s = _span(*span)
-    with open_totals(totals) as opened, _engine(memory_mib) as engine:
+    scratch = TemporaryDirectory(prefix="headrace-demand-")
+    with open_totals(totals) as opened, scratch, _engine("duckdb", Path(scratch.name), memory_mib) as engine:
         table = opened.table(engine, kind, first_s=first_s, end_s=end_s)
         if table is None:
             return []
@@ -251,13 +246,24 @@ def _ask(
 
 
 @contextmanager
-def _engine(memory_mib: int) -> Iterator[Engine]:
-    with TemporaryDirectory(prefix="headrace-demand-") as scratch:
-        engine = DuckDbEngine(Path(scratch), memory_bytes=memory_mib << 20)
-        try:
-            yield engine
-        finally:
-            engine.close()
+def _engine(name: str, scratch: Path, memory_mib: int) -> Iterator[Engine]:
+    opened = _open_engine(name, scratch, memory_mib)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _open_engine(name: str, scratch: Path, memory_mib: int) -> Engine:
+    if name == "duckdb":
+        return DuckDbEngine(scratch, memory_bytes=memory_mib << 20)
+    try:
+        from headrace.metering.adapters.spark_engine import SparkEngine
+    except ImportError:
+        raise UsageError(
+            f"--engine {name[:60]!r} is Spark's, which is not installed: pip install 'headrace[spark]'"
+        ) from None
+    return SparkEngine(scratch, master=name)
 
 
 def _span(since: str, until: str) -> tuple[float, float]:

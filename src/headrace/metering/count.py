@@ -183,7 +183,8 @@ class Meter:
     ) -> tuple[list[Result], list[Flaw]]:
         engine = self._engine
         span = self._span(good)
-        judged = queries.judged(engine.read([one.file for one in good]), engine.read([surroundings.files]), span)
+        files = engine.read([surroundings.files])
+        judged = queries.judged(engine.read([one.file for one in good]), files, span)
         tallied = engine.keep("tally", queries.tally(judged))
         requests = self._rows(tallied.group_by("appliance").aggregate(requests=tallied.requests.sum()))
         expected: Counter[str] = Counter()
@@ -195,8 +196,9 @@ class Meter:
             Flaw(ApplianceId(row["appliance"]), row["reason"], int(row["requests"]), int(row["body_bytes"]))
             for row in self._rows(queries.flaws(tallied))
         ]
-        if any(flaw.reason != queries.Reason.ANSWER for flaw in flaws):
-            engine.write(queries.set_aside(judged, most=self._limits.aside_rows), self._totals.aside_folder(run))
+        doubtful = {flaw.appliance for flaw in flaws if flaw.reason != queries.Reason.ANSWER}
+        if doubtful:
+            self._set_aside(run, [one for one in good if one.fate.name.appliance in doubtful], files, span)
         named = sorted(expected)
         sites = engine.rows_of(
             {"appliance": list(named), "site": [surroundings.sites[ApplianceId(one)] for one in named]},
@@ -204,12 +206,18 @@ class Meter:
         )
         results = []
         for kind, table in (
-            (Kind.DEMAND, queries.demand(tallied, sites)),
-            (Kind.SESSIONS, queries.sessions(tallied, sites)),
+            (Kind.DEMAND, queries.demand(tallied, sites, files)),
+            (Kind.SESSIONS, queries.sessions(tallied, sites, files)),
         ):
-            files = engine.write(table, self._totals.result_folder(run, kind))
-            results += [self._totals.result(file, kind, span) for file in files]
+            written = engine.write(table, self._totals.result_folder(run, kind))
+            results += [self._totals.result(file, kind, span) for file in written]
         return [one for one in results if one is not None], flaws
+
+    def _set_aside(self, run: int, doubtful: Sequence[_Fetched], files: Table, span: Span) -> None:
+        """A second look, at the batches of those appliances alone that have something to be set aside."""
+        judged = queries.judged(self._engine.read([one.file for one in doubtful]), files, span)
+        table = queries.set_aside(judged, most=self._limits.aside_rows)
+        self._engine.write(table, self._totals.aside_folder(run))
 
     def _rows(self, table: Table) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self._engine.fetch(table).to_pylist())

@@ -28,7 +28,6 @@ class DuckDbEngine:
         }
         if threads:
             settings["threads"] = threads
-        self._kept: set[str] = set()
         with _ours():
             self._database = ibis.duckdb.connect(**settings)
 
@@ -41,13 +40,10 @@ class DuckDbEngine:
 
     def keep(self, name: str, table: Table) -> Table:
         with _ours():
-            if name in self._kept:
-                # Before the new one is made, for room. Ibis's own way to overwrite fails on DuckDB 2.
-                self._database.con.execute(f"DROP TABLE {name}")
-                self._kept.discard(name)
-            kept = self._database.create_table(name, table, temp=True)
-            self._kept.add(name)
-            return kept
+            # Before the new one is made, for room; one may be left of a query that failed. Ibis's own way to overwrite
+            # does not work on DuckDB 2.
+            self._database.con.execute(f"DROP TABLE IF EXISTS {name}")
+            return self._database.create_table(name, table, temp=True)
 
     def write(self, table: Table, folder: Path) -> list[Path]:
         folder.mkdir(parents=True)
