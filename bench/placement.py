@@ -161,8 +161,11 @@ def main() -> int:
     parser.add_argument("--plays-a-day", type=int, default=400)
     parser.add_argument("--warm", type=int, default=49, help="days that do not count")
     parser.add_argument("--price", type=float, default=0.0, help="plays that a change must gain")
+    parser.add_argument("--quick", action="store_true", help="a small trace: to see that it works")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    if asked.quick:
+        asked.shape, asked.titles, asked.days, asked.plays_a_day = [TraceShape.LAUNCHES], 1_500, 63, 120
     settings = replace(ReplaySettings(), warm_days=asked.warm, fill_price=asked.price)
     size = TraceSize(titles=asked.titles, days=asked.days, plays_a_day=asked.plays_a_day)
     results = []
@@ -176,7 +179,8 @@ def main() -> int:
             print(f"calibration of {trace.name} (measured, target)")
             for name, value in measure(trace).items():
                 print(f"  {name:45}{value:8.3f}{TARGETS[name]:8.3f}")
-        result = judge(trace, settings)
+        past = min(asked.warm, int(trace.time_s[-1] / DAY_S / 2))
+        result = judge(trace, replace(settings, warm_days=past))
         show(result)
         sys.stdout.flush()
         results.append(result)

@@ -35,8 +35,12 @@ class ReplaySettings:
     """Plays that a file must be expected to serve more than those that it displaces."""
     learn_days: int = 35
     learn_every_days: int = 14
-    ahead_s: tuple[float, float] = (8 * HOUR_S, 8 * HOUR_S)
-    """How far forecasts look, in the window and outside."""
+    ahead_s: tuple[float, float] = (4 * HOUR_S, 12 * HOUR_S)
+    """How far forecasts look in the window: for stores that hold little and turn over fast, and for others."""
+    little_ratio: float = 0.15
+    """Of the catalogue: what is little."""
+    day_ahead_s: float = 8 * HOUR_S
+    """The same outside the window."""
 
 
 @dataclass(slots=True)
@@ -63,6 +67,8 @@ class Served:
 @dataclass(slots=True, eq=False)
 class _Store:
     room_bytes: float
+    view: int
+    """Which of the forecasts it goes by."""
     held: np.ndarray
     taken: np.ndarray
     """Files that were taken in since the last window."""
@@ -95,16 +101,17 @@ class Replay:
         self._stores = [
             _Store(
                 room_bytes=ratio * catalog_bytes,
+                view=int(ratio > settings.little_ratio),
                 held=np.zeros(count, dtype=np.bool_),
                 taken=np.zeros(count, dtype=np.bool_),
                 ration=Ration(day_share=settings.day_share),
             )
             for ratio in room_ratios
         ]
-        self._night = _Learner(ahead_s=settings.ahead_s[0], hours=(2, 12))
-        self._day = _Learner(ahead_s=settings.ahead_s[1], hours=(17, 21))
+        self._nights = [_Learner(ahead_s=ahead_s, hours=(2, 12)) for ahead_s in settings.ahead_s]
+        self._day = _Learner(ahead_s=settings.day_ahead_s, hours=(17, 21))
         self._known = fc.know(self._popularity, self._facts, now_s=0.0)
-        self._expected = np.zeros(count)
+        self._expected = [np.zeros(count) for _ in self._nights]
 
     def run(self, *, until_s: float = np.inf) -> list[Served]:
         """Play the trace, or what of it lies before an instant; one result a room."""
@@ -122,14 +129,16 @@ class Replay:
         day, hour = int(now_s // DAY_S), int(now_s % DAY_S // HOUR_S)
         self._known = fc.know(self._popularity, self._facts, now_s=now_s)
         candidates = fc.is_candidate(self._popularity, self._facts, now_s=now_s)
-        for learner in (self._night, self._day):
+        for learner in (*self._nights, self._day):
             self._collect(learner, candidates, now_s, hour)
             if hour == 2 and day >= 14 and day % self._settings.learn_every_days == 0 and learner.closed:
                 known, plays, weights = zip(*learner.closed, strict=True)
                 learner.weights = fc.learn(
                     known, np.concatenate(plays), np.concatenate(weights), learner.weights, rounds=5
                 )
-        self._expected = np.where(candidates, fc.expect(self._known, self._part(hour).weights), 0.0)
+        self._expected = [
+            np.where(candidates, fc.expect(self._known, learner.weights), 0.0) for learner in self._part(hour)
+        ]
         if hour == self._settings.window_hours[0]:
             for store in self._stores:
                 store.ration.day_ends()
@@ -154,7 +163,7 @@ class Replay:
     def _plan(self, store: _Store, day: int) -> None:
         """The hourly plan inside the window."""
         wanted = choose_files(
-            self._expected,
+            self._expected[store.view],
             self._trace.size_bytes,
             room_bytes=store.room_bytes,
             held=store.held,
@@ -182,37 +191,44 @@ class Replay:
         self._popularity.observe(title, self._plays[part], now_s=then_s)
         rows = np.unique(title)
         known = fc.know_again(self._popularity, self._facts, self._known, rows, now_s=then_s)
-        self._expected[rows] = fc.expect(known, self._part(hour).weights)
-        if not self._is_window(hour):
-            for store in self._stores:
-                for row in rows[~store.held[rows]]:
-                    self._offer(store, int(row), counts)
+        for expected, learner in zip(self._expected, self._part(hour), strict=True):
+            expected[rows] = fc.expect(known, learner.weights)
+        for store in self._stores:
+            for row in rows[~store.held[rows]]:
+                self._offer(store, int(row), counts, is_night=self._is_window(hour))
 
-    def _offer(self, store: _Store, row: int, counts: bool) -> None:
+    def _offer(self, store: _Store, row: int, counts: bool, *, is_night: bool) -> None:
         """A file that was asked for and is not held."""
-        sizes = self._trace.size_bytes
+        sizes, expected = self._trace.size_bytes, self._expected[store.view]
         size = float(sizes[row])
         taken_bytes = float(sizes[store.taken].sum())
         # What was taken in gives way to what is taken in once it fills its share; before, whatever is least wanted.
-        is_full = taken_bytes + size > self._settings.reactive_share * store.room_bytes
+        is_full = not is_night and taken_bytes + size > self._settings.reactive_share * store.room_bytes
         among = store.taken if is_full else store.held
         need = size - (store.room_bytes - store.held_bytes)
         if is_full:
             need = max(need, taken_bytes + size - self._settings.reactive_share * store.room_bytes)
-        leave = victims(self._expected, sizes, among, need_bytes=need)
+        leave = victims(expected, sizes, among, need_bytes=need)
         freed_bytes = float(sizes[leave].sum())
-        gain = float(self._expected[row] - (self._expected[leave] * sizes[leave]).sum() / size)
-        if freed_bytes < need or not store.ration.may_admit(gain, size, price=self._settings.fill_price):
+        gain = float(expected[row] - (expected[leave] * sizes[leave]).sum() / size)
+        price = self._settings.fill_price
+        if freed_bytes < need:
+            return
+        if gain <= price if is_night else not store.ration.may_admit(gain, size, price=price):
             return
         store.held[leave] = store.taken[leave] = False
-        store.held[row] = store.taken[row] = True
+        store.held[row], store.taken[row] = True, not is_night
         store.held_bytes += size - freed_bytes
-        store.ration.left_bytes -= size
-        if counts:
-            store.served.day_fill_bytes += size
+        if is_night:
+            store.ration.filled_at_night(size)
+            store.served.night_fill_bytes += size * counts
+        else:
+            store.ration.left_bytes -= size
+            store.served.day_fill_bytes += size * counts
 
-    def _part(self, hour: int) -> _Learner:
-        return self._night if self._is_window(hour) else self._day
+    def _part(self, hour: int) -> list[_Learner]:
+        """By view."""
+        return self._nights if self._is_window(hour) else [self._day] * len(self._nights)
 
     def _is_window(self, hour: int) -> bool:
         first, end = self._settings.window_hours
