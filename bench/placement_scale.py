@@ -62,7 +62,7 @@ def plan_part(task: tuple[int, int, range]) -> dict[str, float]:
     made, rooms = make(units, sites, regions)
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     ratios, placed, short = [], 0, 0
-    for plan in plan_fleet(made, rooms, FleetRules(region_copies=2)):
+    for plan in plan_fleet(made, rooms, FleetRules(region_copies=2, fill_price=0.0)):
         ratios.append(plan.expected_bytes / plan.bound_bytes)
         placed += int(plan.spread.on.sum())
         short += len(plan.spread.short)

@@ -70,12 +70,14 @@ def spread_units(
         slots: `hashing.slots_of` of the units.
     """
     room = np.array([one.room_bytes for one in bins])
-    hot = _hot_count(size_bytes * copies, demand, bins)
+    # What is held for the region's sake comes first and is cold.
+    taken = np.where(demand > 0, size_bytes * copies, 0.0)
+    is_hot = (np.arange(len(units)) < _hot_count(taken, demand, bins)) & (demand > 0)
     throughput = np.array([max(1.0, one.throughput_bps) for one in bins])
-    hot_bytes = float((size_bytes[:hot] * copies[:hot]).sum())
+    hot_bytes = float(taken[is_hot].sum())
     cold_weight = np.maximum(room - hot_bytes * throughput / throughput.sum(), 1.0)
     order_hot, order_cold = _orders(bins, throughput), _orders(bins, cold_weight)
-    preference = np.concatenate([order_hot[slots[:hot]], order_cold[slots[hot:]]])
+    preference = np.where(is_hot[:, None], order_hot[slots], order_cold[slots])
     on = np.zeros((len(units), len(bins)), dtype=np.bool_)
     need = copies.astype(np.int64)
     left = room.copy()
