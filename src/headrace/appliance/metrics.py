@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from headrace.appliance.log_reader import Traffic
-from headrace.appliance.ports import AgentStatus, RouteReport
+from headrace.appliance.ports import AgentStatus, RouteReport, ShipCounts
 from headrace.fleet.model import FillState
 from headrace.routes.model import SessionState
 from headrace.telemetry.access_log import Outcome
@@ -20,11 +20,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "headrace_appliance_"
 
 
-def exposition(status: AgentStatus, traffic: Traffic) -> bytes:
-    """All metrics in Prometheus text format."""
+def exposition(status: AgentStatus, traffic: Traffic, shipped: ShipCounts | None = None) -> bytes:
+    """All metrics in Prometheus text format; without those of shipping where no log is shipped."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(
-        _Fixed([*_traffic(status, traffic), *_content(status), *_health(status), *_routes(status.routes)])
+        _Fixed(
+            [
+                *_traffic(status, traffic),
+                *_content(status),
+                *_health(status),
+                *_routes(status.routes),
+                *_shipping(shipped),
+            ]
+        )
     )
     return generate_latest(registry)
 
@@ -143,6 +151,19 @@ def _routes(routes: RouteReport) -> Iterator[Metric]:
     yield _counter("route_report_failures", "Reports of routes that failed.", routes.report_failures)
     yield _counter("route_sent_bytes", "Bytes of reports of routes.", routes.sent_bytes)
     yield _counter("route_sent_chunks", "Chunks of tables that were sent.", routes.sent_chunks)
+
+
+def _shipping(shipped: ShipCounts | None) -> Iterator[Metric]:
+    if shipped is None:
+        return
+    yield _counter("shipped_batches", "Batches of the access log that were shipped.", shipped.batches)
+    yield _counter("shipped_requests", "Requests in them.", shipped.rows)
+    yield _counter("ship_failures", "Attempts to ship that failed.", shipped.failures)
+    yield _counter(
+        "ship_flawed_lines", "Lines that could not be shipped, because they are no records.", shipped.flawed_lines
+    )
+    yield _counter("ship_lost_bytes", "Bytes of logs that were deleted before they were shipped.", shipped.lost_bytes)
+    yield _gauge("ship_waiting_bytes", "Bytes of logs that are not shipped yet.", shipped.waiting_bytes)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

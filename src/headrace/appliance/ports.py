@@ -25,6 +25,20 @@ class RouteReport:
     sent_chunks: int = 0
 
 
+@dataclass(slots=True)
+class ShipCounts:
+    """What was shipped of the access log since the agent started."""
+
+    batches: int = 0
+    rows: int = 0
+    flawed_lines: int = 0
+    failures: int = 0
+    lost_bytes: int = 0
+    """Of logs that were deleted before they were shipped."""
+    waiting_bytes: int = 0
+    """Not shipped yet, as of the last turn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """All that /metrics and a person want to know of an agent; made anew at each call, without any waiting."""

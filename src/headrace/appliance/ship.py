@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from headrace.appliance.adapters.idle_thread import make_thread_idle
 from headrace.appliance.adapters.log_pieces import copy_piece, find_logs, read_memory, write_memory
 from headrace.appliance.config import ShipSettings
 from headrace.appliance.pieces import LogFile, Piece, ShipLimits, Shipped, advance, decide, forget, learn, next_piece
+from headrace.appliance.ports import ShipCounts
 from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId
 from headrace.base.logs import event
@@ -30,20 +31,6 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 TURN_S = 2.0
 _MOST_RETRY_S = 300.0
-
-
-@dataclass(slots=True)
-class ShipCounts:
-    """Since the agent started."""
-
-    batches: int = 0
-    rows: int = 0
-    flawed_lines: int = 0
-    failures: int = 0
-    lost_bytes: int = 0
-    """Of logs that were deleted before they were shipped."""
-    waiting_bytes: int = 0
-    """Not shipped yet, as of the last turn."""
 
 
 class LogShipper:

@@ -140,13 +140,17 @@ async def _serve(settings: AgentConfig) -> None:
             settings, ledger=ledger, web=web, load=meter, heard=speaker, clock=clock, rng=rng
         ) as agent:
             works = {"agent": agent.run(), "load": meter.run(), "bgp": speaker.run()}
+            shipper = _shipper(settings, clock, rng) if settings.ship.url else None
+            shipped = shipper.counts if shipper is not None else None
             if settings.metrics.listen:
                 metrics = MetricsServer(
-                    settings.metrics.listen, lambda: exposition(agent.status(), meter.traffic), clock=clock
+                    settings.metrics.listen,
+                    lambda: exposition(agent.status(), meter.traffic, shipped),
+                    clock=clock,
                 )
                 works["metrics"] = metrics.run()
-            if settings.ship.url:
-                works["ship"] = _shipper(settings, clock, rng).run()
+            if shipper is not None:
+                works["ship"] = shipper.run()
             await _until_told_to_end(works, refused=agent.was_refused)
     if agent.refusal is not None or not settings.nginx.keep_on_exit:
         await web.stop()

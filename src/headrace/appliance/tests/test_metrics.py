@@ -2,7 +2,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.appliance.log_reader import Amount, Traffic
 from headrace.appliance.metrics import exposition
-from headrace.appliance.ports import AgentStatus, RouteReport
+from headrace.appliance.ports import AgentStatus, RouteReport, ShipCounts
 from headrace.base.ids import ApplianceId
 from headrace.fleet.model import (
     ApplianceReport,
@@ -133,3 +133,12 @@ def test_sessions_and_their_tables() -> None:
     assert values("bgp_prefixes") == {("192.0.2.1/ipv4",): 900}
     assert (values("bgp_drops"), values("bgp_updates")) == ({("192.0.2.1/ipv4",): 3}, {("192.0.2.1/ipv4",): 70})
     assert (values("route_sent_chunks"), values("bgp_flawed_messages")) == ({(): 12}, {(): 1})
+
+
+def test_shipping_is_told_of_where_the_log_is_shipped():
+    counts = ShipCounts(batches=3, rows=200, lost_bytes=7, waiting_bytes=40)
+    text = exposition(STATUS, Traffic(), counts).decode()
+    assert "headrace_appliance_shipped_requests_total 200.0" in text
+    assert "headrace_appliance_ship_lost_bytes_total 7.0" in text
+    assert "headrace_appliance_ship_waiting_bytes 40.0" in text
+    assert "ship" not in exposition(STATUS, Traffic()).decode()
