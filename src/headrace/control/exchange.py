@@ -1,9 +1,11 @@
 """What one exchange with an agent changes. Pure: which messages count, what a holdings report gives, what a plan adds.
 
-Messages may be lost, repeated and late. A message counts when its boot is new or its sequence grows; holdings are taken
-only when the digest of the result is the one that the agent names, else the agent is asked for the whole set.
+Messages may be lost, repeated and late. A message counts when its boot is new or the sequence of its boot grows. So an
+old message that comes after an agent's restart may count for a moment, but never keeps the next one of the living boot
+from counting: nobody can tell from a name which of two boots is alive, only that one goes on. Holdings are taken only when the digest of the result is the one that the agent names, else the agent is asked for the whole set.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -27,21 +29,33 @@ class Arrival(StrEnum):
     REPEATED = "repeated"
     """Of the boot under way, and not newer than its last message."""
     LATE = "late"
-    """Of a boot that has ended."""
+    """Of another boot than the last message, and not newer than what was seen of that boot."""
 
 
 def judge_arrival(stored: StoredReport, boot_id: str, sequence: int) -> Arrival:
     """Place a message among those that came before."""
     if boot_id == stored.boot_id:
         return Arrival.NEW if sequence > stored.sequence else Arrival.REPEATED
-    return Arrival.LATE if boot_id in stored.past_boots else Arrival.NEW_BOOT
+    last = next((_split(one)[1] for one in stored.past_boots if _split(one)[0] == boot_id), None)
+    return Arrival.NEW_BOOT if last is None or sequence > last else Arrival.LATE
+
+
+def past_after(past: tuple[str, ...], last_boot: str, last_sequence: int, boot_id: str) -> tuple[str, ...]:
+    """Boots before the one under way, each as `boot#sequence` of its last message, the latest first."""
+    if not last_boot or boot_id == last_boot:
+        return past
+    others = (one for one in past if _split(one)[0] not in (boot_id, last_boot))
+    return (f"{last_boot}#{last_sequence}", *others)[:PAST_BOOTS]
+
+
+def _split(past: str) -> tuple[str, int]:
+    boot, mark, sequence = past.rpartition("#")
+    return (boot, int(sequence)) if mark else (past, sys.maxsize)  # Stored before sequences were: it has ended.
 
 
 def next_report(stored: StoredReport, request: ExchangeRequest, *, now_s: float) -> StoredReport:
     """What is stored after a message that counts."""
-    past = stored.past_boots
-    if stored.boot_id and request.boot_id != stored.boot_id:
-        past = (stored.boot_id, *past)[:PAST_BOOTS]
+    past = past_after(stored.past_boots, stored.boot_id, stored.sequence, request.boot_id)
     return replace(
         stored,
         boot_id=request.boot_id,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from headrace.base.errors import ConfigError, UsageError
 from headrace.base.ids import ApplianceId
 from headrace.control.checks import check_message, check_storable
-from headrace.control.exchange import PAST_BOOTS
+from headrace.control.exchange import past_after
 from headrace.control.model import NewEvent
 from headrace.routes.chunks import CHUNKS, table_digest
 from headrace.routes.damping import DampingRules
@@ -239,9 +239,7 @@ def take_message(
         table = _table(told, whole, settings)
         heard = hear(None if last is None else last.told, session.state, table, settings.retention, now_s=now_s)
         sessions.append(StoredSession(session=session, told=heard))
-    past = before.past_boots
-    if before.boot_id and request.boot_id != before.boot_id:
-        past = (before.boot_id, *past)[:PAST_BOOTS]
+    past = past_after(before.past_boots, before.boot_id, before.sequence, request.boot_id)
     after = StoredSpeaker(
         appliance_id=before.appliance_id,
         boot_id=request.boot_id,
