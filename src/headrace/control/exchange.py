@@ -1,8 +1,9 @@
 """What one exchange with an agent changes. Pure: which messages count, what a holdings report gives, what a plan adds.
 
-Messages may be lost, repeated and late. A message counts when its boot is new or the sequence of its boot grows. So an
-old message that comes after an agent's restart may count for a moment, but never keeps the next one of the living boot
-from counting: nobody can tell from a name which of two boots is alive, only that one goes on. Holdings are taken only when the digest of the result is the one that the agent names, else the agent is asked for the whole set.
+Messages may be lost, repeated and late. A message counts when its boot is new or the sequence of its boot grows. So
+an old message that comes after an agent's restart may count for a moment, but never keeps the next one of the living
+boot from counting: nobody can tell from a name which of two boots is alive, only that one goes on. Holdings are taken
+only when the digest of the result is the one that the agent names, else the agent is asked for the whole set.
 """
 
 import sys
