@@ -57,8 +57,8 @@ def table(seen: DaySeen) -> str:
         )
     lines.append(
         f"whole day: {seen.offload_ratio:.1%} from the own site, {seen.region_ratio:.1%} from its region; filled "
-        f"{seen.fill_bytes.sum() / TB:.1f} TB, left unfilled {seen.unfilled_bytes / TB:.2f} TB; the busiest appliance at "
-        f"{seen.most_use:.0%}; plan at {seen.expected_ratio:.2%} of its bound; titles by copies {seen.copies}"
+        f"{seen.fill_bytes.sum() / TB:.1f} TB, left unfilled {seen.unfilled_bytes / TB:.2f} TB; the busiest appliance "
+        f"at {seen.most_use:.0%}; plan at {seen.expected_ratio:.2%} of its bound; titles by copies {seen.copies}"
     )
     return "\n".join(lines)
 

@@ -182,7 +182,7 @@ def make_network(plan: DayPlan, rng: np.random.Generator, *, start_s: int) -> Ne
         )
     rank = rng.permutation(plan.titles)
     weight = (1.0 / (rank + 10.0) ** 0.9)[None, :] * rng.lognormal(0.0, 0.5, (plan.regions, plan.titles))
-    out_s: Floats = start_s - rng.integers(1, 1000, plan.titles) * float(DAY_S)
+    out_s = (start_s - rng.integers(1, 1000, plan.titles) * DAY_S).astype(np.float64)
     launches = rng.choice(plan.titles, plan.launches, replace=False)
     out_s[launches] = start_s
     recent = rng.choice(plan.titles, plan.launches * plan.history_days, replace=True)
