@@ -21,6 +21,7 @@ from headrace.appliance.ship import LogShipper
 from headrace.base.clock import ManualClock
 from headrace.base.ids import ApplianceId
 from headrace.base.rng import make_rng
+from headrace.control.testing_process import HEADRACE, register, running
 from headrace.metering.adapters.duckdb_engine import DuckDbEngine
 from headrace.metering.count import CountReport, Meter, Surroundings
 from headrace.metering.folder import hold_totals
@@ -285,3 +286,25 @@ async def test_the_command_shows_what_was_asked_for(tmp_path: Path) -> None:
     assert (site["site"], site["sessions"]) == ("north", 5)
     assert said("flaws")["batches"] == {"counted": len(list(store.list()))}
     assert said("show", "--since", "1h", "--until", "2027-01-01T00:00Z", "--since", "2026-12-31T00:00Z") == []
+
+
+async def test_files_and_sites_come_from_control_and_are_kept_while_it_is_away(tmp_path: Path) -> None:
+    store, totals, folder = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals", tmp_path / "control"
+    await ship_some(tmp_path, store, some_asks(11, 3))
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*HEADRACE, *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr[-1_500:]
+        return done
+
+    call("init", str(folder))
+    words = ["demand", "count", "--batches", str(tmp_path / "batches"), "--totals", str(totals), "--json"]
+    with running(folder) as node:
+        with node.client() as client:
+            assert register(client, "film").status_code == 200
+        words += node.options
+        # Nobody enrolled a1 there.
+        assert json.loads(call(*words).stdout)["fates"] == {"unknown-appliance": 1}
+        files = pyarrow.parquet.read_table(totals / "files.parquet")
+        assert set(files.column("title").to_pylist()) == {"film"}
+    assert "known last" in call(*words).stderr

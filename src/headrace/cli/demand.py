@@ -1,8 +1,9 @@
 """`headrace demand`: count shipped logs, show what was asked for."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -129,7 +130,8 @@ async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, 
 
 def _say_counted(report: CountReport, *, as_json: bool) -> None:
     if as_json:
-        out.print_json(data=asdict(report))
+        values = {one.name: getattr(report, one.name) for one in fields(report)}
+        out.print_json(data={name: dict(v) if isinstance(v, Counter) else v for name, v in values.items()})
         return
     counted = report.fates[Fate.COUNTED]
     out.print(f"counted {show_count(report.requests, 'request')} of {show_count(counted, 'batch', 'batches')}")
