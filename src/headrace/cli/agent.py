@@ -87,6 +87,10 @@ def _say_checked(settings: AgentConfig, path: Path, *, as_json: bool) -> None:
     check_state(settings.state)
     check_enrolment(settings)
     check_speaker(settings.bgp)
+    if settings.ship.url:
+        from headrace.wire.batch_store import open_batch_store
+
+        open_batch_store(settings.ship.url, timeout_s=settings.ship.timeout_s)
     occupant = find_occupant(settings.nginx.listen + settings.nginx.tls_listen, settings.state / "nginx")
     if occupant:
         raise UsageError(f"address {occupant}: end it or set nginx.listen")
