@@ -121,7 +121,7 @@ def kill_until_done(work: Callable[[], None], *, before: Callable[[], bool], ste
 def main() -> None:
     mode, first, store = sys.argv[1:4]
     if mode == "count":
-        print(kill_until_done(lambda: count(Path(first), store), before=lambda: False, step=70))
+        print(kill_until_done(lambda: count(Path(first), store), before=lambda: False, step=100))
         return
     lines = Path(sys.argv[4]).read_bytes().splitlines(keepends=True)
     log = Path(first) / A1 / "nginx" / "access.log"
@@ -135,7 +135,7 @@ def main() -> None:
             log.touch()
         return bool(some)
 
-    print(kill_until_done(lambda: ship(Path(first), store), before=grow, step=31))
+    print(kill_until_done(lambda: ship(Path(first), store), before=grow, step=60))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from headrace.base.errors import HeadraceError
 class MeteringError(HeadraceError):
     """Demand cannot be counted or read."""
 
-    exit_code = 28
+    exit_code = 75
 
 
 class EngineError(MeteringError):
