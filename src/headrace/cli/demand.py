@@ -62,7 +62,9 @@ def register(app: typer.Typer) -> None:
 def _count(
     batches: Annotated[
         str,
-        typer.Option(envvar="HEADRACE_BATCHES", help="Folder or s3://bucket/prefix to which agents ship ([ship] url)."),
+        typer.Option(
+            envvar="HEADRACE_BATCHES", help="Folder or s3://bucket/prefix to which agents ship (`url` of `\\[ship]`)."
+        ),
     ],
     totals: TotalsOption,
     every: Annotated[str, typer.Option(help="Go on, counting this often, such as 5m; '' counts once.")] = "",
