@@ -28,6 +28,7 @@ COMMANDS = (
     "log",
     "demand",
     "plan",
+    "misses",
     "lab",
     "upstream",
     "release",

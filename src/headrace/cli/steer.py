@@ -131,7 +131,7 @@ def _steer_replay(
 
     Example: [bold]headrace steer replay sessions.log --snapshot snapshot.bin --settings tried.toml[/]
     """
-    config = _settings(settings)
+    config = read_settings(settings)
     compiled = compile_snapshot(_snapshot(snapshot))
     bad: list[int] = []
     sessions = read_sessions(log, config.clients.location_database, bad)
@@ -175,7 +175,7 @@ def _run(config: Path | None, *, accept_older: bool, log_level: str) -> None:
 
 
 def _explain_here(snapshot: Path, config: Path | None, client: str, title: Any) -> Explanation:
-    read, settings = _snapshot(snapshot), _settings(config)
+    read, settings = _snapshot(snapshot), read_settings(config)
     locate = open_locator(settings.clients.location_database)
     answers = Answers(compile_snapshot(read), settings, locate, Bodies(0), settings.new_ledger())
     compiled, now_s = answers.compiled, SystemClock().now_s()
@@ -194,7 +194,8 @@ def _snapshot(file: Path) -> SteeringSnapshot:
         raise UsageError(f"cannot read the snapshot {file}: {error}") from None
 
 
-def _settings(file: Path | None) -> PlaybackConfig:
+def read_settings(file: Path | None) -> PlaybackConfig:
+    """Settings of a steering node from its file; the defaults without one."""
     return load_playback_config(file) if file else parse_playback_config(_LOCAL, source="defaults")
 
 

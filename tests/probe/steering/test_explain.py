@@ -72,5 +72,11 @@ def test_a_past_answer_is_explained_and_sessions_are_replayed(tmp_path: Path, co
         assert (found["sessions"], found["moved_ratio"], found["tiers_after"]) == (5, 1.0, {"origin": 1.0})
         table = steer("replay", str(log), "--snapshot", str(node.state / "snapshot.bin"))
         assert "100.0% would have begun" in table.stdout
+        misses = (HEADRACE, "misses", "explain", str(log), "--step", "1", "--json", "--node")
+        of_day = subprocess.run([*misses, str(node.state)], capture_output=True, text=True, timeout=20, check=True)
+        found = json.loads(of_day.stdout)
+        assert (found["sessions"] + found["skipped"], found["by_class"]) == (5, {"best": 1.0})
+        elsewhere = subprocess.run([*misses, str(tmp_path)], capture_output=True, text=True, timeout=20, check=False)
+        assert (elsewhere.returncode, "keeps no past snapshots" in elsewhere.stderr) == (43, True)
     finally:
         node.close()
