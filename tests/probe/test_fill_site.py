@@ -314,8 +314,11 @@ async def test_a_site_waits_for_its_window_but_for_what_is_ordered_and_says_what
         async def is_over() -> bool:
             return "order-ended" in " ".join(f"{one.kind} {one.reason}" for one in await fleet.events())
 
+        async def lists_none() -> bool:
+            return not (await fleet.client.call("GET", "/v1/fill", answer=FillView)).orders
+
         await until(is_over, "the order is done")
-        assert (await fleet.client.call("GET", "/v1/fill", answer=FillView)).orders == ()
+        await until(lists_none, "it is no longer listed")
         await fleet.put_site("ams", time_zone="UTC", fill_window="always")
 
         async def has_film() -> bool:

@@ -60,8 +60,8 @@ def test_a_restart_without_control_plane_answers_from_disk(node: SteeringNode, c
 
 def test_a_broken_file_is_refused_and_mended_by_the_next_pull(node: SteeringNode, control: SnapshotServer) -> None:
     node.start()
-    node.wait(lambda: node.version() == 5)
     file = node.state / "snapshot.bin"
+    node.wait(lambda: node.version() == 5 and file.exists())  # It answers before it has written.
     good = file.read_bytes()
     for damage in (good[:-7], b"", b"not a snapshot", good[:60] + b"\0" + good[61:]):
         file.write_bytes(damage)
@@ -73,8 +73,7 @@ def test_a_broken_file_is_refused_and_mended_by_the_next_pull(node: SteeringNode
     assert node.get("/healthz").status_code == 503
     assert node.get(MASTER).status_code == 503
     control.start()
-    node.wait(lambda: node.version() == 5)
-    assert file.read_bytes() == good
+    node.wait(lambda: node.version() == 5 and file.read_bytes() == good)
     assert 'loads_total{result="broken"}' in node.get("/metrics").text
 
 
