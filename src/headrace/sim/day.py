@@ -61,6 +61,8 @@ class DayPlan:
     window: str = "02:00-14:00"
     peak_use: float = 0.6
     """Of its capacity, at a site's busiest hour."""
+    fill_price: float = 0.005
+    """Plays a day that a title must gain. Less than in a real fleet, as are sessions: a site has some hundred a day."""
     dead_ratio: float = 0.005
     """Appliances that die at noon (UTC)."""
     is_site_lost: bool = True
@@ -144,7 +146,7 @@ def live_a_day(plan: DayPlan, *, seed: int, tell: Callable[[str], None] = lambda
         foretold = forecast_titles(demand, facts, regions, now_s=now_s)
         tell("plan")
         held = [one.spread.units[one.spread.on.any(axis=1)] for one in before]
-        plans, before = before, make_plan(network, foretold, held)
+        plans, before = before, make_plan(plan, network, foretold, held)
     return _Running(plan, network, plans, before, rng, start_s).run(tell)
 
 
@@ -166,7 +168,7 @@ def make_network(plan: DayPlan, rng: np.random.Generator, *, start_s: int) -> Ne
         zones.append(ZONES[int(regions[no]) % len(ZONES)])
         count = int(rng.integers(2, 6))
         busiest_bps = share[no] * plan.sessions * EVENING.max() / EVENING.sum() * plan.session_bps
-        capacity_bps = max(20.0 * plan.session_bps, busiest_bps / plan.peak_use)
+        capacity_bps = max(100.0 * plan.session_bps, busiest_bps / plan.peak_use)
         room = plan.room_ratio * size.sum() * float(rng.uniform(0.7, 1.3))
         parts = rng.uniform(0.5, 1.5, (2, count))
         parts /= parts.sum(axis=1, keepdims=True)
@@ -245,7 +247,7 @@ def make_history(plan: DayPlan, network: Network, rng: np.random.Generator, *, s
     )
 
 
-def make_plan(network: Network, foretold: TitleForecast, held: Sequence[Ints]) -> list[SitePlan]:
+def make_plan(plan: DayPlan, network: Network, foretold: TitleForecast, held: Sequence[Ints]) -> list[SitePlan]:
     """What each site should hold, in the order of the network's sites."""
     units = Units(
         size_bytes=network.size_bytes,
@@ -262,7 +264,9 @@ def make_plan(network: Network, foretold: TitleForecast, held: Sequence[Ints]) -
         )
         for no, site in enumerate(network.sites)
     ]
-    found = {one.site_id: one for one in plan_fleet(units, rooms, FleetRules(reactive_ratio=0.0))}
+    found = {
+        one.site_id: one for one in plan_fleet(units, rooms, FleetRules(reactive_ratio=0.0, fill_price=plan.fill_price))
+    }
     return [found[site.site_id] for site in network.sites]
 
 
