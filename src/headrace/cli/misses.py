@@ -9,7 +9,7 @@ from rich.table import Table
 from headrace.base.errors import UsageError
 from headrace.base.units import show_bytes
 from headrace.cli.console import AsJson, out, plain
-from headrace.cli.steer import read_settings
+from headrace.cli.steer import read_settings, tell_left_out
 from headrace.playback.adapters.past import Past
 from headrace.playback.adapters.session_log import read_sessions
 from headrace.steering.misses import Misses, explain_misses
@@ -47,8 +47,7 @@ def _explain(
     past, bad = Past(node, step_s=step), list[int]()
     sessions = read_sessions(log, config.clients.location_database, bad)
     found = explain_misses(sessions, past.at, config.rank_limits, top=top, site=site)
-    if bad:
-        typer.echo(f"{len(bad)} lines are no sessions and were left out, the first is line {bad[0]}", err=True)
+    tell_left_out(bad)
     if not found.sessions and found.skipped:
         raise UsageError(f"no snapshot in {node} is of the time of this log: one day is kept, see [snapshot] history_s")
     if as_json:

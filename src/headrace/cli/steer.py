@@ -1,6 +1,7 @@
 """`headrace steer`: run a steering node, explain its answers, replay its sessions."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,7 +120,7 @@ def _steer_explain(
 
 @steer.command("replay")
 def _steer_replay(
-    log: Annotated[Path, typer.Argument(help="Log of sessions given out (settings: [log] file).")],
+    log: Annotated[Path, typer.Argument(help="Log of sessions given out (settings: `\\[log] file`).")],
     snapshot: Annotated[Path, typer.Option(help="The snapshot to replay against: snapshot.bin of a node.")],
     settings: Annotated[
         Path | None, typer.Option(help="Settings to replay with: limits, loads, location database.")
@@ -136,8 +137,7 @@ def _steer_replay(
     bad: list[int] = []
     sessions = read_sessions(log, config.clients.location_database, bad)
     found = replay(sessions, compiled, config.rank_limits, top=top)
-    if bad:
-        typer.echo(f"{len(bad)} lines are no sessions and were left out, the first is line {bad[0]}", err=True)
+    tell_left_out(bad)
     if as_json:
         typer.echo(encode(found).decode())
     else:
@@ -192,6 +192,12 @@ def _snapshot(file: Path) -> SteeringSnapshot:
         return unpack_snapshot(file.read_bytes(), find=PartFolder(file.parent / PARTS_NAME).find)
     except OSError as error:
         raise UsageError(f"cannot read the snapshot {file}: {error}") from None
+
+
+def tell_left_out(bad: Sequence[int]) -> None:
+    """Tell of lines of a log that are no sessions."""
+    if bad:
+        typer.echo(f"{len(bad)} lines are no sessions and were left out, the first is line {bad[0]}", err=True)
 
 
 def read_settings(file: Path | None) -> PlaybackConfig:

@@ -48,14 +48,17 @@ class Decider:
         title = self._refs.get(title_id) or self._titles.ref(title_id)
         if title is None:
             return None
-        class_no = self._class_no(address)
-        ways = self._ways.get(class_no) if location is None else self._placed.get((class_no, location))
-        if ways is None:
-            ways = self._approach(class_no, location)
+        ways = self.ways(address, location)
         if not self.levels:
             return ways.given.get(title.number) or choose_new(compiled, ways, title, self.limits)
         sharing = Sharing(levels=self.levels, draw=draw_of(address, hash_key(title_id)))
         return choose_new(compiled, ways, title, self.limits, sharing)
+
+    def ways(self, address: bytes, location: Location | None = None) -> Approaches:
+        """How to reach a client, given by its address in network byte order."""
+        class_no = self._class_no(address)
+        ways = self._ways.get(class_no) if location is None else self._placed.get((class_no, location))
+        return ways if ways is not None else self._approach(class_no, location)
 
     def _approach(self, class_no: int, location: Location | None) -> Approaches:
         if len(self._ways) + len(self._placed) >= MOST_PLACES:

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headrace.fleet.model import AdminState
-from headrace.steering.approach import Approaches, approaches
 from headrace.steering.compile import CompiledSnapshot, order_fault
+from headrace.steering.decide import Decider
 from headrace.steering.library import CompiledTitle
-from headrace.steering.load import draw_of, fresh_levels, is_taken
+from headrace.steering.load import STEPS, TAKES, draw_of, fresh_levels, outcome
 from headrace.steering.model import SnapshotAppliance
 from headrace.steering.rank import Limits
 from headrace.steering.rendezvous import hash_key
-from headrace.steering.replay import NOWHERE, ORIGIN, LoggedSession
-
-MOST_WAYS = 100_000
+from headrace.steering.replay import LoggedSession, tier_of
 
 
 class MissClass(StrEnum):
@@ -107,7 +105,7 @@ def explain_misses(
         key, weight = (best_site, one.title_id, reason), one.session_bps / 8 * title.title.duration_s
         found.bytes[key] += weight  # type: ignore[assignment]
         found.sessions[key] += 1
-        found.tiers[judge.tier(one.appliance_id)] += weight  # type: ignore[assignment]
+        found.tiers[tier_of(compiled, one.appliance_id)] += weight  # type: ignore[assignment]
     return _result(found, top)
 
 
@@ -116,9 +114,7 @@ class _Judge:
 
     def __init__(self, compiled: CompiledSnapshot, limits: Limits) -> None:
         self.compiled = compiled
-        self._limits = limits
-        self._levels = fresh_levels(compiled.appliances, limits.load)
-        self._ways: dict[object, Approaches] = {}
+        self._decider = Decider(compiled, limits, fresh_levels(compiled.appliances, limits.load))
 
     def judge(self, one: LoggedSession, title: CompiledTitle) -> tuple[MissClass, str]:
         """The class of a session and the site that should have served it."""
@@ -130,25 +126,9 @@ class _Judge:
             return MissClass.NONE, given.site_id
         return self._why_not(best, title, draw_of(one.client, title.key)), best[0].site_id
 
-    def tier(self, appliance_id: str) -> str:
-        """Kind of the site that served."""
-        if not appliance_id:
-            return ORIGIN
-        given = self.compiled.appliances.get(appliance_id)
-        site_no = self.compiled.network.site_nos.get(given.site_id) if given is not None else None
-        return NOWHERE if site_no is None else str(self.compiled.network.sites[site_no].kind)
-
     def _best(self, one: LoggedSession) -> Sequence[SnapshotAppliance]:
-        compiled = self.compiled
-        key = (compiled.class_no(one.client), one.location)
-        ways = self._ways.get(key)
-        if ways is None:
-            if len(self._ways) >= MOST_WAYS:
-                self._ways.clear()
-            ways = approaches(compiled, key[0], one.location, distance_step_km=self._limits.distance_step_km)
-            self._ways[key] = ways
-        steps = ways.routed.steps
-        return [each for hearer in steps[0][1] for each in compiled.by_hearer[hearer]] if steps else ()
+        steps = self._decider.ways(one.client, one.location).routed.steps
+        return [each for hearer in steps[0][1] for each in self.compiled.by_hearer[hearer]] if steps else ()
 
     def _why_not(self, best: Sequence[SnapshotAppliance], title: CompiledTitle, draw: int) -> MissClass:
         holders = [each for each in best if title.number in each.holdings]
@@ -160,8 +140,8 @@ class _Judge:
         return MissClass.HEALTH if holders or not able else MissClass.CONTENT
 
     def _takes(self, one: SnapshotAppliance, draw: int) -> bool:
-        level = self._levels.get(one.appliance_id)
-        return level is None or (level > 0 and is_taken(level, draw, hash_key(one.appliance_id)))
+        level = self._decider.levels.get(one.appliance_id, STEPS)
+        return outcome(level, draw, hash_key(one.appliance_id), is_in_use=False) == TAKES
 
 
 def _result(found: _Sum, top: int) -> Misses:

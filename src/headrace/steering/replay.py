@@ -128,8 +128,8 @@ class _Play:
         self._count += 1
         self._moved += first != one.appliance_id
         until_s = one.at_s + title.title.duration_s
-        before.tiers[_tier(compiled, one.appliance_id)] += 1
-        after.tiers[_tier(compiled, first, given)] += 1
+        before.tiers[tier_of(compiled, one.appliance_id)] += 1
+        after.tiers[tier_of(compiled, first, given)] += 1
         if one.appliance_id in compiled.appliances:
             before.begin(one.appliance_id, one.session_bps, until_s)
         if first:
@@ -174,7 +174,8 @@ def _loaded(idle: dict[str, SnapshotAppliance], side: _Side) -> dict[str, Snapsh
     return loaded
 
 
-def _tier(compiled: CompiledSnapshot, name: str, given: Given | None = None) -> str:
+def tier_of(compiled: CompiledSnapshot, name: str, given: Given | None = None) -> str:
+    """Kind of the site that serves: of the appliance of this name ('' for the origin), as a session was `given` it."""
     if not name:
         return ORIGIN
     one = compiled.appliances.get(name)
