@@ -14,7 +14,9 @@ Sha256 = NewType("Sha256", str)
 FileNo = NewType("FileNo", int)
 """Dense number (1..2**32-1) that the control plane gives each published file, so that sets of files are bitmaps."""
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+NAME_FORM = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+"""A regular expression: site and appliance ids."""
+_NAME = re.compile(NAME_FORM)
 _TITLE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

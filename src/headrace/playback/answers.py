@@ -390,9 +390,8 @@ class Answers:
             self._grow(place, _size(answer) - _size(kept.answer))
             kept.names, kept.answer = given.names, answer
             return answer
-        root = Fork(name=ApplianceId(""), key=0, is_in_use=False)
-        root.sides[0] = kept.others
-        sides, side = root.sides, 0
+        top = [kept.others]
+        sides, side = top, 0
         for one in given.met:
             fork = sides[side]
             if not isinstance(fork, Fork) or fork.key != one.key or fork.is_in_use != one.is_in_use:
@@ -401,7 +400,7 @@ class Answers:
             sides, side = fork.sides, one.outcome
         self._grow(place, _size(answer) - _size(sides[side]))
         sides[side] = answer
-        kept.others = root.sides[0]
+        kept.others = top[0]
         return answer
 
     def _grow(self, place: Place, by_bytes: int) -> None:

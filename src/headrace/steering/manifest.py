@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from headrace.base.errors import InvalidIdError
-from headrace.base.ids import ApplianceId, appliance_id
+from headrace.base.ids import NAME_FORM, ApplianceId, appliance_id
 from headrace.catalog.model import TrackKind
 from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.hls import stable_rendition_id, variants
@@ -35,7 +35,7 @@ UNMEASURED_BPS = 500_000
 held for one it would send each session that begins away from its best pathway, where the title needs more."""
 
 
-_DOTTED = re.compile(rf"(?:(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?|{ORIGIN_PATHWAY})(?:\.|$))+")
+_DOTTED = re.compile(rf"(?:(?:{NAME_FORM}|{ORIGIN_PATHWAY})(?:\.|$))+")
 """Ids between dots, all in their form: what is nearly always asked, at the cost of one look."""
 
 
