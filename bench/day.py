@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def table(seen: DaySeen) -> str:
-    served = seen.from_site_bytes + seen.from_region_bytes + seen.from_origin_bytes
+    served = seen.served_bytes
     lines = [f"{'hour (UTC)':>10} {'served TB':>10} {'own site':>9} {'region':>8} {'origin':>8} {'filled TB':>10}"]
     for hour in range(24):
         shares = [

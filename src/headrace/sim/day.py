@@ -8,11 +8,13 @@ Not modelled: what is taken in by day because it was asked for, players' buffers
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
 from headrace.base.ids import ApplianceId, Sha256, SiteId, TitleId
+from headrace.base.instants import read_zone
 from headrace.catalog.fileset import FileSet
 from headrace.demand.forecast_titles import TitleFacts, TitleForecast, forecast_titles
 from headrace.demand.model import Demand
@@ -110,16 +112,19 @@ class DaySeen:
     sessions: int = 0
 
     @property
+    def served_bytes(self) -> Floats:
+        """Of all."""
+        return self.from_site_bytes + self.from_region_bytes + self.from_origin_bytes
+
+    @property
     def offload_ratio(self) -> float:
         """Share of the bytes that stayed in the client's own site."""
-        own, region, origin = self.from_site_bytes.sum(), self.from_region_bytes.sum(), self.from_origin_bytes.sum()
-        return float(own / max(1.0, own + region + origin))
+        return float(self.from_site_bytes.sum() / max(1.0, self.served_bytes.sum()))
 
     @property
     def region_ratio(self) -> float:
         """Share that came from another site of the region."""
-        own, region, origin = self.from_site_bytes.sum(), self.from_region_bytes.sum(), self.from_origin_bytes.sum()
-        return float(region / max(1.0, own + region + origin))
+        return float(self.from_region_bytes.sum() / max(1.0, self.served_bytes.sum()))
 
 
 def live_a_day(plan: DayPlan, *, seed: int, tell: Callable[[str], None] = lambda _: None) -> DaySeen:
@@ -218,8 +223,8 @@ def sample_day(plan: DayPlan, network: Network, rng: np.random.Generator, day_s:
         here = np.flatnonzero(network.regions[site] == region)
         title[here] = rng.choice(plan.titles, len(here), p=shares_of(network, region, day_s))
     local = rng.choice(24, plan.sessions, p=EVENING / EVENING.sum()) * HOUR_S + rng.integers(0, HOUR_S, plan.sessions)
-    ahead = np.array([_ahead_s(zone, day_s) for zone in network.zones])
-    second = (local - ahead[site]) % DAY_S
+    ahead = {zone: _ahead_s(zone, day_s) for zone in set(network.zones)}
+    second = (local - np.array([ahead[zone] for zone in network.zones])[site]) % DAY_S
     order = np.argsort(second, kind="stable")
     return second[order], site[order], title[order]
 
@@ -277,10 +282,10 @@ def _blocks(regions: Ints) -> Ints:
 
 
 def _ahead_s(zone: str, at_s: float) -> int:
-    """How far a zone's clocks are ahead of UTC at an instant: read off a window that opens at its midnight."""
-    hours = read_hours("00:00-01:00")
-    assert hours is not None
-    return int(-windows_from(hours, zone, at_s, count=1)[0].opens_s % DAY_S)
+    """How far a zone's clocks are ahead of UTC at an instant; negative where they are behind."""
+    offset = datetime.fromtimestamp(at_s, tz=read_zone(zone)).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds())
 
 
 @dataclass(slots=True, eq=False)

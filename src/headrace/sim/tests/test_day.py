@@ -16,7 +16,7 @@ def day() -> DaySeen:
 
 
 def test_every_session_is_served_and_most_by_their_own_site(day: DaySeen) -> None:
-    served = day.from_site_bytes + day.from_region_bytes + day.from_origin_bytes
+    served = day.served_bytes
     assert day.sessions == SMALL.sessions
     assert served.sum() == pytest.approx(SMALL.sessions * SMALL.session_bps / 8 * SMALL.session_s)
     # 12 % of the room for 300 titles hold more than 25 % of what is watched; the region's other sites most of the rest.
