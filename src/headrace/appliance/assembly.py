@@ -1,6 +1,5 @@
 """Makes an agent of its parts from its configuration, and takes them apart again in the right order."""
 
-import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,6 +25,7 @@ from headrace.appliance.verify import Verifier
 from headrace.base.clock import Clock
 from headrace.base.rng import Rng
 from headrace.wire.client import open_client
+from headrace.wire.files import lock_file
 
 
 @contextmanager
@@ -40,14 +40,12 @@ def only_agent(state: Path, worker_user: str = "") -> Iterator[None]:
     """
     prepare_state(state, worker_user)
     try:
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = lock_file(state / "lock")
+    except BlockingIOError:
+        raise AlreadyRunningError(f"another agent works on {state}; stop it first") from None
     except OSError as error:
         raise StateError(f"cannot use the state folder {state}: {error.strerror or error}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunningError(f"another agent works on {state}; stop it first") from None
         yield
     finally:
         os.close(descriptor)

@@ -5,11 +5,13 @@ for all who ask. For many threads; blocks.
 """
 
 import threading
+from dataclasses import replace
 
 from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.catalog.fileset import FileSet
 from headrace.control.fill_progress import Look, arrange, view_site
+from headrace.control.loops.desiring import candidate_of
 from headrace.control.loops.filling import FILLING_STATES
 from headrace.control.loops.reading import StoreReader
 from headrace.control.loops.settings import FleetSettings
@@ -102,17 +104,8 @@ def _holder(look: Look, row: FleetRow, *, is_near: bool) -> Holder:
 
 
 def _candidate(row: FleetRow) -> Candidate:
-    one = row.appliance
-    return Candidate(
-        appliance_id=one.appliance_id,
-        site_id=one.site_id,
-        content_url=one.content_url,
-        admin_state=one.admin_state,
-        health_state=row.health.state,
-        held_files=min(1, row.holdings.count),
-        capacity_bps=one.capacity_bps,
-        tx_bps=row.report.report.load.tx_bps,
-    )
+    load = row.report.report.load
+    return replace(candidate_of(row, row.health.state), capacity_bps=row.appliance.capacity_bps, tx_bps=load.tx_bps)
 
 
 def _can(row: FleetRow) -> bool:

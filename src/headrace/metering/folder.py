@@ -1,6 +1,5 @@
 """The folder of totals: ledger.db, totals/ (files that the ledger names), aside/ (what is not trusted), spool/."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from headrace.demand.queries import HOUR_MS, Span
 from headrace.metering.adapters.ledger import MeteringLedger
 from headrace.metering.errors import TotalsError
 from headrace.metering.model import BatchFate, Kind, Result
-from headrace.wire.files import fsync_folder
+from headrace.wire.files import fsync_folder, lock_file
 
 LEDGER = "ledger.db"
 
@@ -94,15 +93,12 @@ def hold_totals(folder: Path) -> Iterator[TotalsFolder]:
         TotalsError: another process counts into it, or it cannot be used.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = lock_file(folder / "lock")
+    except BlockingIOError:
+        raise TotalsError(f"another process counts into {folder}; let it finish first") from None
     except OSError as error:
         raise TotalsError(f"cannot use the folder of totals {folder}: {error.strerror or error}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TotalsError(f"another process counts into {folder}; let it finish first") from None
         ledger = MeteringLedger(folder / LEDGER)
         try:
             yield TotalsFolder(folder, ledger)

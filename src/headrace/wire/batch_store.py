@@ -14,11 +14,10 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from headrace.wire.errors import WireError
 from headrace.wire.files import fsync_folder
-from headrace.wire.objects import connect_objects, first_line
+from headrace.wire.objects import connect_objects, object_errors
 
 _CHUNK_BYTES = 8 << 20
 
@@ -136,11 +135,11 @@ class ObjectBatches:
         self._store: Any = connect_objects(url, timeout_s)
 
     def put(self, path: str, file: Path) -> None:
-        with self._ours():
+        with object_errors(self._url, BatchStoreError):
             obstore.put(self._store, path, file, chunk_size=_CHUNK_BYTES, max_concurrency=2)
 
     def get(self, path: str, file: Path) -> bool:
-        with self._ours():
+        with object_errors(self._url, BatchStoreError):
             try:
                 answer = obstore.get(self._store, path)
             except FileNotFoundError:
@@ -151,26 +150,15 @@ class ObjectBatches:
         return True
 
     def list(self, prefix: str = "") -> Iterator[StoredBatch]:
-        with self._ours():
+        with object_errors(self._url, BatchStoreError):
             for page in obstore.list(self._store, prefix or None):
                 for one in page:
                     stored_s = one["last_modified"].timestamp()
                     yield StoredBatch(path=one["path"], size_bytes=one["size"], stored_s=stored_s)
 
     def delete(self, path: str) -> None:
-        with self._ours():
+        with object_errors(self._url, BatchStoreError):
             try:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 return
-
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        try:
-            yield
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise BatchStoreError(
-                f"{self._url} refuses: check the credentials in the environment and the bucket's permissions"
-            ) from None
-        except (BaseError, OSError) as error:
-            raise BatchStoreError(f"{self._url} cannot be used: {first_line(error)}") from None

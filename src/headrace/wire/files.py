@@ -1,5 +1,6 @@
-"""Durable small files: whole or not there, whatever is killed when."""
+"""Durable small files: whole or not there, whatever is killed when; and locks that end with their process."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -19,6 +20,23 @@ def write_atomic(path: Path, body: bytes, *, mode: int = 0o644) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def lock_file(path: Path) -> int:
+    """The descriptor of a file that this process holds until it closes it or ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made or opened.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,14 +1,16 @@
 """Object stores by URL, through obstore: the origin and the batches of logs are kept in them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import from_url
 
-from headrace.base.errors import ConfigError
+from headrace.base.errors import ConfigError, HeadraceError
 
 SCHEMES = {"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"}
 
@@ -46,6 +48,18 @@ def connect_objects(url: str, timeout_s: float) -> Any:
         )
     except (BaseError, ValueError) as error:
         raise ConfigError(f"store URL {url!r} cannot be used: {first_line(error)}") from None
+
+
+@contextmanager
+def object_errors(url: str, as_error: type[HeadraceError]) -> Iterator[None]:
+    """What obstore says of a store, as an error of ours that names the store and the mend."""
+    try:
+        yield
+    except (PermissionDeniedError, UnauthenticatedError):
+        mend = "check the credentials in the environment and the bucket's permissions"
+        raise as_error(f"{url} refuses: {mend}") from None
+    except (BaseError, OSError) as error:
+        raise as_error(f"{url} cannot be used: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:

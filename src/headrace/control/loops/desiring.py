@@ -13,7 +13,7 @@ from headrace.control.model import FleetRow
 from headrace.control.ports import Store
 from headrace.fill.model import FillRules
 from headrace.fill.sources import Candidate, nearest_sites, rank_sources
-from headrace.fleet.model import Health, Site
+from headrace.fleet.model import Health, HealthState, Site
 from headrace.wire.agent import DesiredState
 
 WRITTEN_AT_ONCE = 200
@@ -49,7 +49,10 @@ class Desirer:
         has_time: Callable[[], bool],
     ) -> Desired:
         """Compare every appliance's desired state with what is stored, and write as many as time allows."""
-        candidates = {row.appliance.appliance_id: _candidate(row, health) for row in state.rows}
+        candidates = {
+            (appliance_id := row.appliance.appliance_id): candidate_of(row, health[appliance_id].state)
+            for row in state.rows
+        }
         versions = tuple(row.desired.version if row.desired else 0 for row in state.rows)
         seen = (state.sites, tuple(candidates.values()), versions, rules)
         if self._is_done and seen == self._seen:
@@ -98,14 +101,17 @@ class Desirer:
         return wanted
 
 
-def _candidate(row: FleetRow, health: Mapping[ApplianceId, Health]) -> Candidate:
-    """As a source; how much it holds is only told from nothing, so that a fill does not change everybody's list."""
+def candidate_of(row: FleetRow, health: HealthState) -> Candidate:
+    """As a source, whatever its load.
+
+    How much it holds is only told from nothing, so that a fill does not change everybody's list.
+    """
     one = row.appliance
     return Candidate(
         appliance_id=one.appliance_id,
         site_id=one.site_id,
         content_url=one.content_url,
         admin_state=one.admin_state,
-        health_state=health[one.appliance_id].state,
+        health_state=health,
         held_files=min(1, row.holdings.count),
     )

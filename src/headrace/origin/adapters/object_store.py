@@ -2,18 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from headrace.base.ids import Sha256
 from headrace.catalog.model import MEDIA_TYPES, FileSuffix
 from headrace.origin.errors import SourceUnreadableError, StoreUnreachableError
 from headrace.origin.ports import Put
-from headrace.wire.objects import connect_objects, first_line
+from headrace.wire.objects import connect_objects, object_errors
 
 CHUNK_BYTES = 8 * 1024 * 1024
 PROBE = "headrace-probe"
@@ -30,11 +27,11 @@ class ObjectStore:
         self._store = connect_objects(url, timeout_s)
 
     async def check(self) -> None:
-        async with self._ours():
+        with object_errors(self._url, StoreUnreachableError):
             await obstore.put_async(self._store, PROBE, b"headrace", use_multipart=False)
 
     async def size_bytes(self, path: str) -> int | None:
-        async with self._ours():
+        with object_errors(self._url, StoreUnreachableError):
             try:
                 return (await obstore.head_async(self._store, path.lstrip("/")))["size"]
             except FileNotFoundError:
@@ -47,7 +44,7 @@ class ObjectStore:
         if await self._is_there(path, size, sha256):
             return Put.ALREADY_THERE
         suffix = FileSuffix(path.rsplit(".", 1)[1])
-        async with self._ours():
+        with object_errors(self._url, StoreUnreachableError):
             await obstore.put_async(
                 self._store,
                 path.lstrip("/"),
@@ -70,22 +67,11 @@ class ObjectStore:
 
     async def _digest(self, path: str) -> str:
         digest = hashlib.sha256()
-        async with self._ours():
+        with object_errors(self._url, StoreUnreachableError):
             answer = await obstore.get_async(self._store, path.lstrip("/"))
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 digest.update(chunk)
         return digest.hexdigest()
-
-    @asynccontextmanager
-    async def _ours(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise StoreUnreachableError(
-                f"{self._url} refuses: check the credentials in the environment and the bucket's permissions"
-            ) from None
-        except (BaseError, OSError) as error:
-            raise StoreUnreachableError(f"{self._url} cannot be used: {first_line(error)}") from None
 
 
 def _weigh(file: Path) -> tuple[int, str]:

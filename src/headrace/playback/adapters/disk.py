@@ -1,13 +1,12 @@
 """The snapshot on disk, shared by all workers of a machine: one file, written whole, and a lock that says who pulls."""
 
-import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.playback.adapters.history import PartFolder
 from headrace.playback.errors import SnapshotError
-from headrace.wire.files import write_atomic
+from headrace.wire.files import lock_file, write_atomic
 
 FILE_NAME = "snapshot.bin"
 LOCK_NAME = "pull.lock"
@@ -73,16 +72,11 @@ class PullLock:
         if self._descriptor >= 0:
             return True
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = lock_file(self._path)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise SnapshotError(f"cannot open {self._path}: {error}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
