@@ -28,7 +28,7 @@ from headrace.origin.config import parse_publish_config
 from headrace.origin.errors import TitleConflictError, TruncatedError
 from headrace.origin.progress import Progress
 from headrace.origin.publish import Job, Outcome, Ports, publish
-from headrace.origin.testing import make_video, run_ffmpeg, run_packager
+from headrace.origin.testing import SUBTITLES, make_video, run_ffmpeg, run_packager
 from headrace.wire.client import open_client
 from headrace.wire.codec import decode
 from headrace.wire.operator import TitleView
@@ -147,6 +147,10 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         process.wait(20)
 
 
+TTML = """<tt xmlns="http://www.w3.org/ns/ttml" xml:lang="it"><body><div>
+<p begin="0.5s" end="2s">Hello</p></div></body></tt>"""
+
+
 @pytest.fixture
 def place(control: tuple[str, str], tmp_path: Path) -> Place:
     return Place(url=control[0], admin=control[1], folder=tmp_path)
@@ -223,6 +227,20 @@ def test_a_video_becomes_an_aligned_ladder_with_all_its_tracks(place: Place, fil
     assert not list(place.work.iterdir()), "the work folder is cleaned after success"
 
 
+def test_subtitles_in_ttml_become_webvtt(place: Place):
+    """As IMF and broadcast houses hand them over: TTML as a track of an MP4, which ffmpeg carries but cannot read."""
+    (place.folder / "words.srt").write_text(SUBTITLES, encoding="utf-8")
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2", "-i", "words.srt")
+    run_ffmpeg(*inputs, *("-c:s", "ttml", "-metadata:s:s:0", "language=fra", "film.mp4"), folder=place.folder)
+    view = place.publish_here(place.folder / "film.mp4", "ttml").view
+    said = place.bytes_of(view, view.title.renditions[-1], FileSuffix.VTT).read_text()
+    assert view.title.renditions[-1].rendition_id == "s-fr"
+    assert [line for line in said.splitlines() if "-->" in line or "o" in line] == [
+        *("00:00:00.500 --> 00:00:01.000", "Bonjour le monde", "00:00:01.500 --> 00:00:02.000"),
+    ]
+    assert said.endswith("\nDeux\n")
+
+
 def test_again_nothing_is_done_and_another_source_needs_replace(place: Place, film: Path):
     assert place.publish_here(film, "again").was_published
     before = {file: file.stat().st_mtime_ns for file in place.origin.rglob("*")}
@@ -288,31 +306,38 @@ def test_a_segmented_dash_folder_is_taken_over_unchanged(place: Place):
         *("-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-keyint_min", "25", "-sc_threshold", "0", "both.mp4"),
         folder=place.folder,
     )
-    (place.folder / "in.vtt").write_text("WEBVTT\n\n00:00.500 --> 00:02.000\nHello\n")
+    for name in ("in.vtt", "es.vtt"):  # the packager gives a source one language
+        (place.folder / name).write_text("WEBVTT\n\n00:00.500 --> 00:02.000\nHello\n")
     package = place.folder / "dash"
     package.mkdir()
     streams = [
         f"in=../both.mp4,stream={number},init_segment={name}/i.mp4,segment_template={name}/$Number$.m4s" + language
         for number, name, language in ((0, "v0", ""), (1, "v1", ""), (2, "a0", ",lang=en"), (3, "a1", ",lang=fr"))
     ]
-    streams.append("in=../in.vtt,stream=text,init_segment=t/i.mp4,segment_template=t/$Number$.m4s,lang=de")
+    streams += [
+        "in=../in.vtt,stream=text,init_segment=t/i.mp4,segment_template=t/$Number$.m4s,lang=de",
+        "in=../es.vtt,stream=text,format=ttml+mp4,init_segment=x/i.mp4,segment_template=x/$Number$.m4s,lang=es",
+    ]
     run_packager(
         *streams, *("--segment_duration", "1", "--mpd_output", "m.mpd", "--generate_static_live_mpd"), folder=package
     )
     (package / "en.vtt").write_text((place.folder / "in.vtt").read_text())
     mpd = package / "m.mpd"
-    text = (
-        '<AdaptationSet mimeType="text/vtt" lang="en"><Representation id="t"><BaseURL>en.vtt</BaseURL></Representation>'
-        "</AdaptationSet>"
-    )
-    mpd.write_text(mpd.read_text().replace("</Period>", f"{text}</Period>"))
+    (package / "it.ttml").write_text(TTML)
+    texts = [
+        f'<AdaptationSet mimeType="{mime}" lang="{lang}"><Representation id="{lang}"><BaseURL>{file}</BaseURL>'
+        "</Representation></AdaptationSet>"
+        for mime, lang, file in (("text/vtt", "en", "en.vtt"), ("application/ttml+xml", "it", "it.ttml"))
+    ]
+    mpd.write_text(mpd.read_text().replace("</Period>", f"{''.join(texts)}</Period>"))
     view = place.publish_here(package, "dash").view
-    assert [one.rendition_id for one in view.title.renditions] == ["v120", "v240", "a-en", "a-fr", "s-de", "s-en"]
+    ids = ["v120", "v240", "a-en", "a-fr", "s-de", "s-es", "s-en", "s-it"]
+    assert [one.rendition_id for one in view.title.renditions] == ids
     check_files(place, view)
     for text in view.title.renditions[4:]:
         said = place.bytes_of(view, text, FileSuffix.VTT).read_text()
-        assert "00:00.500 --> 00:00:02.000" in said, "the same from WebVTT in MP4 and from text"
-        assert said.count("\nHello\n") == 1
+        assert "00:00.500 --> 00:00:02.000" in said, "the same from WebVTT and TTML, in MP4 and plain"
+        assert (said.count("\nHello\n"), said.count("-->")) == (1, 1)
     assert index_of(place.bytes_of(view, view.title.renditions[0])).duration_s == pytest.approx(3.0, abs=0.05)
     missing = next((package / "v0").glob("2.m4s"))
     missing.unlink()

@@ -113,11 +113,12 @@ def plan_steps(source: Source, video: VideoTrack, config: PublishConfig) -> tupl
             rendition_id=RenditionId(label),
             kind=TrackKind.TEXT,
             group="text",
-            arguments=("-map", f"0:{track.index}", "-c:s", "webvtt", "-f", "webvtt"),
+            arguments=("-map", f"0:{track.index}", *(_TTML_OUT if track.codec == "ttml" else _TEXT_OUT)),
             cost=_AUDIO_COST / 4,
             language=track.language,
             name=track.name,
             is_default=track.is_default,
+            is_ttml=track.codec == "ttml",
         )
         for track, label in zip(source.text, labels("s", source.text), strict=True)
     ]
@@ -144,6 +145,8 @@ def grid_rate(video: VideoTrack, max_frame_rate: int) -> Fraction:
     return video.frame_rate / math.ceil(video.frame_rate / max_frame_rate)
 
 
+_TEXT_OUT = ("-c:s", "webvtt", "-f", "webvtt")
+_TTML_OUT = ("-c:s", "copy", *FRAGMENTED, "-f", "mp4")
 _AUDIO_COST = 20_000.0
 """In pixels: what an audio track costs beside a picture."""
 _READ_COST = 0.35

@@ -88,7 +88,9 @@ class Step:
     name: str = ""
     is_default: bool = False
     text_shift_s: float = 0.0
-    """Subtitles of a packaged source: added to every cue."""
+    """Subtitles that are read here and not by ffmpeg: added to every cue."""
+    is_ttml: bool = False
+    """Subtitles that ffmpeg can take out of the source but not read: it hands them over in MP4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,10 @@ from headrace.origin.model import SideTrack, Source, VideoTrack
 TEXT_CODECS = frozenset(
     (
         *("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "microdvd", "subviewer", "subviewer1", "sami"),
-        *("realtext", "stl", "mpl2", "jacosub", "pjs", "vplayer", "ttml", "hdmv_text_subtitle", "eia_608"),
+        *("realtext", "stl", "mpl2", "jacosub", "pjs", "vplayer", "ttml", "eia_608"),
     )
 )
+PICTURE_CODECS = frozenset(("hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle", "xsub"))
 PICTURE_FORMATS = re.compile(r"image2|.*_pipe|tty|gif|apng|ico|.*subtitle.*|srt|webvtt|ass")
 """Formats that ffmpeg reads but that are a still picture, a text or subtitles."""
 CUT_SHORT = re.compile(
@@ -59,7 +60,12 @@ def read_probe(text: str, *, source: str) -> Source:
         audio=_sides([one for one in streams if one.get("codec_type") == "audio" and _number(one.get("channels"))]),
         text=_sides([one for one in subtitles if one.get("codec_name") in TEXT_CODECS]),
         dropped=tuple(
-            f"subtitle stream {one['index']} ({one.get('codec_name', 'unknown')}) holds pictures, not text"
+            f"subtitle stream {one['index']} ({one.get('codec_name', 'unknown')}) "
+            + (
+                "holds pictures, not text"
+                if one.get("codec_name") in PICTURE_CODECS
+                else "is of a kind nothing here reads"
+            )
             for one in subtitles
             if one.get("codec_name") not in TEXT_CODECS
         ),

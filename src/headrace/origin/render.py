@@ -10,7 +10,7 @@ from headrace.origin.adapters.work_folder import WorkFolder, work_errors
 from headrace.origin.boxes import HEAD_BYTES, read_index
 from headrace.origin.description import read_description
 from headrace.origin.errors import EncodeError, TruncatedError
-from headrace.origin.model import MediaIndex, Step, StepResult
+from headrace.origin.model import MediaIndex, Piece, Step, StepResult
 from headrace.origin.playlists import average_bps, media_playlist, peak_bps, text_playlist
 from headrace.origin.ports import MediaTools, Moved
 from headrace.origin.probe import SHORTFALL_RATIO, SHORTFALL_S
@@ -31,10 +31,13 @@ async def make_rendition(
     folder = work.begin(step.rendition_id)
     if step.kind is TrackKind.TEXT:
         media = folder / f"media.{FileSuffix.VTT}"
-        if step.pieces:
-            await asyncio.to_thread(_join_text, step, media)
-        else:
-            await tools.convert(step, source, media, moved)
+        pieces = step.pieces
+        if not pieces:
+            made = folder / "interim.mp4" if step.is_ttml else media
+            await tools.convert(step, source, made, moved)
+            pieces = (Piece(path=made),) if step.is_ttml else ()
+        if pieces:
+            await asyncio.to_thread(_join_text, pieces, step.text_shift_s, media)
         result = await asyncio.to_thread(_finish_text, step, media, duration_s)
     else:
         interim, media = folder / "interim.mp4", folder / f"media.{FileSuffix.MP4}"
@@ -58,9 +61,9 @@ def _join_media(step: Step, target: Path) -> None:
         write_pieces(step.pieces, target)
 
 
-def _join_text(step: Step, target: Path) -> None:
+def _join_text(pieces: tuple[Piece, ...], shift_s: float, target: Path) -> None:
     with work_errors(target.parent):
-        target.write_text(read_subtitles(step.pieces, shift_s=step.text_shift_s), encoding="utf-8")
+        target.write_text(read_subtitles(pieces, shift_s=shift_s), encoding="utf-8")
 
 
 def _check_length(step: Step, made_s: float, duration_s: float) -> None:

@@ -1,16 +1,31 @@
-"""Join the WebVTT segments of an HLS rendition into one file. Pure.
+"""Read and write WebVTT, and join the segments of an HLS rendition into one file. Pure.
 
 Cues that reach over a segment's end stand in both segments and are written once. X-TIMESTAMP-MAP (RFC 8216, 3.5) ties a
 segment's times to the time line of picture and sound; without one they count from the title's start.
 """
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from headrace.origin.errors import UnsupportedSourceError
 
 _TIMES = re.compile(r"((?:\d+:)?\d\d:\d\d\.\d{3})[ \t]+-->[ \t]+((?:\d+:)?\d\d:\d\d\.\d{3})(.*)")
 _MAP = re.compile(r"X-TIMESTAMP-MAP=(.*)")
 MPEG_HZ = 90_000
+_TOUCH_S = 0.001
+
+
+class Cue(NamedTuple):
+    """What is shown from one time to another, in seconds of the title."""
+
+    start_s: float
+    end_s: float
+    body: str
+    name: str = ""
+    """The line above the times."""
+    settings: str = ""
+    """What stands behind the times, with the space before it."""
 
 
 def join_segments(texts: list[str], *, shift_s: float) -> str:
@@ -23,20 +38,56 @@ def join_segments(texts: list[str], *, shift_s: float) -> str:
         UnsupportedSourceError: a segment that is not WebVTT.
     """
     heads: dict[str, None] = {}
-    cues: dict[tuple[float, float, str], str] = {}
+    cues: dict[tuple[float, float, str], Cue] = {}
     for text in texts:
-        blocks = re.split(r"\n{2,}", text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip())
-        if not blocks[0].startswith("WEBVTT"):
-            raise UnsupportedSourceError("a subtitle segment is not WebVTT (it does not start with WEBVTT)")
-        offset_s = _offset_s(blocks[0], shift_s)
-        for block in blocks[1:]:
-            cue = _cue(block, offset_s)
-            if cue is not None:
-                cues.setdefault(cue[0], cue[1])
-            elif block.startswith(("STYLE", "REGION")):
-                heads.setdefault(block)
-    ordered = [cues[key] for key in sorted(cues, key=lambda key: (key[0], key[1]))]
-    return "\n\n".join(["WEBVTT", *heads, *ordered]) + "\n"
+        more, found = read_webvtt(text, shift_s=shift_s)
+        heads.update(dict.fromkeys(more))
+        for cue in found:
+            cues.setdefault((round(cue.start_s, 3), round(cue.end_s, 3), cue.body), cue)
+    return write_webvtt(heads, cues.values())
+
+
+def read_webvtt(text: str, *, shift_s: float) -> tuple[list[str], list[Cue]]:
+    """Blocks of style and of regions, and the cues, of one file or segment.
+
+    Raises:
+        UnsupportedSourceError: not WebVTT.
+    """
+    blocks = re.split(r"\n{2,}", text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip())
+    if not blocks[0].startswith("WEBVTT"):
+        raise UnsupportedSourceError("a subtitle segment is not WebVTT (it does not start with WEBVTT)")
+    offset_s = _offset_s(blocks[0], shift_s)
+    heads = [block for block in blocks[1:] if block.startswith(("STYLE", "REGION"))]
+    return heads, moved([cue for block in blocks[1:] if (cue := _cue(block))], offset_s)
+
+
+def write_webvtt(heads: Iterable[str], cues: Iterable[Cue]) -> str:
+    """A WebVTT file, its cues in order of time."""
+    blocks = ["WEBVTT", *heads]
+    for cue in sorted(cues, key=lambda cue: (cue.start_s, cue.end_s)):
+        times = f"{show_time(cue.start_s)} --> {show_time(cue.end_s)}{cue.settings}"
+        blocks.append("\n".join([*([cue.name] if cue.name else []), times, cue.body]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def moved(cues: Iterable[Cue], by_s: float) -> list[Cue]:
+    """The same cues that much later; none begins before zero."""
+    return [cue._replace(start_s=max(0.0, cue.start_s + by_s), end_s=max(0.0, cue.end_s + by_s)) for cue in cues]
+
+
+def touching_as_one(cues: Iterable[Cue]) -> list[Cue]:
+    """Equal cues of which one ends where the next begins, as one: what lasts over several samples stands in each."""
+    found: list[Cue] = []
+    latest: dict[tuple[str, str, str], int] = {}
+    for cue in cues:
+        said = (cue.name, cue.settings, cue.body)
+        at = latest.get(said)
+        if at is not None and found[at].end_s >= cue.start_s - _TOUCH_S:
+            found[at] = found[at]._replace(end_s=max(cue.end_s, found[at].end_s))
+        else:
+            latest[said] = len(found)
+            found.append(cue)
+    return found
 
 
 def _offset_s(head: str, shift_s: float) -> float:
@@ -50,15 +101,13 @@ def _offset_s(head: str, shift_s: float) -> float:
         raise UnsupportedSourceError(f"a subtitle segment has a bad X-TIMESTAMP-MAP: {found[1][:100]!r}") from None
 
 
-def _cue(block: str, offset_s: float) -> tuple[tuple[float, float, str], str] | None:
+def _cue(block: str) -> Cue | None:
     lines = block.split("\n")
     for number, line in enumerate(lines[:2]):
         times = _TIMES.fullmatch(line.strip())
         if times:
-            start_s, end_s = (max(0.0, _seconds(times[part]) + offset_s) for part in (1, 2))
             body = "\n".join(lines[number + 1 :])
-            said = f"{show_time(start_s)} --> {show_time(end_s)}{times[3]}\n{body}"
-            return (round(start_s, 3), round(end_s, 3), body), "\n".join([*lines[:number], said])
+            return Cue(_seconds(times[1]), _seconds(times[2]), body, "\n".join(lines[:number]), times[3])
     return None
 
 

@@ -11,6 +11,7 @@ from headrace.origin.hls_source import is_master, read_master, read_media
 from headrace.origin.model import Piece, Source
 from headrace.origin.packaged import Look, PackagedTrack, file_of
 from headrace.origin.ports import MediaTools
+from headrace.origin.ttml import is_stpp, is_ttml, read_stpp, read_ttml
 from headrace.origin.webvtt import is_webvtt, join_segments
 from headrace.origin.wvtt import is_wvtt, read_wvtt
 
@@ -73,14 +74,19 @@ def write_pieces(pieces: Iterable[Piece], target: Path, *, limit_bytes: int | No
 
 
 def read_subtitles(pieces: Iterable[Piece], *, shift_s: float) -> str:
-    """One WebVTT file from text segments or from fragmented MP4.
+    """One WebVTT file from text segments, from TTML or from fragmented MP4 with either.
 
     Args:
         shift_s: what moves the package's time line to the title's.
     """
     bodies = [b"".join(_chunks([piece])) for piece in pieces]
-    if bodies and is_wvtt(bodies[0]):
+    head = bodies[0][:HEAD_BYTES] if bodies else b""
+    if is_wvtt(head):
         return read_wvtt(b"".join(bodies), shift_s=shift_s)
+    if is_stpp(head):
+        return read_stpp(b"".join(bodies), shift_s=shift_s)
+    if is_ttml(head):
+        return read_ttml(bodies)
     return join_segments([body.decode("utf-8", "replace") for body in bodies], shift_s=shift_s)
 
 
@@ -118,9 +124,9 @@ def _media_track(playlist: Path, folder: Path, kind: TrackKind) -> PackagedTrack
 def _check_text(track: PackagedTrack) -> None:
     """Found out before the pictures are worked on."""
     head = next(_chunks(track.pieces[:1]), b"")
-    if not (is_wvtt(head) or is_webvtt(head)):
+    if not any(is_it(head) for is_it in (is_wvtt, is_stpp, is_webvtt, is_ttml)):
         raise UnsupportedSourceError(
-            f"subtitles in {track.pieces[0].path} are neither WebVTT text nor WebVTT in MP4: convert or remove them"
+            f"subtitles in {track.pieces[0].path} are neither WebVTT nor TTML, plain or in MP4: convert or remove them"
         )
 
 
