@@ -93,8 +93,8 @@ class KernelShop:
             return self._build(source, patch.stem)
 
     def patched(self, patch: Path) -> contextlib.AbstractContextManager[SourceTree]:
-        """The source with a patch on it. Raises CalledProcessError where it does not fit."""
-        return _shadow(self.source(), patch)
+        """The source with a patch on it, but for files that were not unpacked. Raises CalledProcessError: no fit."""
+        return _shadow(self.source(), patch, is_whole=self._is_whole)
 
     def source(self) -> FolderSource:
         """The source, fetched and unpacked once."""
@@ -129,14 +129,16 @@ class _Shadow:
 
 
 @contextlib.contextmanager
-def _shadow(source: FolderSource, patch: Path) -> Iterator[_Shadow]:
+def _shadow(source: FolderSource, patch: Path, *, is_whole: bool) -> Iterator[_Shadow]:
     """The source with a patch on it; its own folder stays as it is."""
     with source.files() as files, tempfile.TemporaryDirectory(prefix="headrace-kernel-") as name:
         folder = Path(name)
-        touched = [line.split()[-1] for line in _git(folder, "apply", "--numstat", str(patch)).splitlines()]
+        named = [line.split()[-1] for line in _git(folder, "apply", "--numstat", str(patch)).splitlines()]
+        touched = [path for path in named if is_whole or _is_needed(path)]
         for path in touched:
             _link_around(files.folder, folder, Path(path))
-        _git(folder, "apply", str(patch))
+        if touched:
+            _git(folder, "apply", *(f"--exclude={path}" for path in named if path not in touched), str(patch))
         changed = {os.fsencode(path): blob_id((folder / path).read_bytes()) for path in touched}
         leaves = {path: leaf for path, leaf in files.leaves.items() if path not in changed}
         leaves |= {path: Leaf(files.leaves[path].mode, blob) for path, blob in changed.items()}
