@@ -59,6 +59,8 @@ SESSION = [
     {"session": 9, "time_ms": NOW_MS + 9_000, "file": "f3"},
 ]
 MAX = 2**63 - 1
+HOME = ("198.51.100.0/24", "south")
+"""Clients of a network belong to a site; of all others nothing is known."""
 
 FEW_ROWS = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
@@ -140,7 +142,8 @@ def read(engine: Engine, tmp_path: Path) -> Callable[..., Any]:
         for number, batch in enumerate(batches):
             some = [PLAIN | request for request in requests[number::2]]
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(some, schema=pyarrow.schema(COLUMNS)), batch)
-        return queries.judged(engine.read(batches), engine.read([files]), SPAN)
+        homes = engine.rows_of({"client": [HOME[0]], "home": [HOME[1]]}, queries.HOMES)
+        return queries.judged(engine.read(batches), engine.read([files]), homes, SPAN)
 
     return judged
 
@@ -192,6 +195,19 @@ def test_demand_is_the_sum_of_what_counts(engine: Engine, read: Callable[..., An
         (first_hour, "north", *f1): (1_000, 1_000, 1),
         (499_999, "north", *f1): (1_000, 1_000, 1),
         (500_000, "south", *f1): (1_000, 1_000, 1),
+    }
+
+
+def test_demand_is_of_the_site_that_should_have_served(engine: Engine, read: Callable[..., Any]) -> None:
+    ours = {"client": HOME[0]}
+    table = read(ours, ours, ours | {"appliance": "a2"}, {"appliance": "a1"}, {"client": ""}, {"client": None})
+    networks = rows(engine, queries.clients(table, most=10))
+    assert sorted(row["client"] for row in networks) == sorted([HOME[0], PLAIN["client"]])
+    tallied = engine.keep("tally", queries.tally(table))
+    found = {row["site"]: row for row in rows(engine, queries.demand(tallied, *around(engine)))}
+    assert {site: (row["bytes_asked"], row["bytes_served"]) for site, row in found.items()} == {
+        "south": (3_000, 1_000),
+        "north": (3_000, 3_000),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from headrace.base.ids import ApplianceId, SiteId, TitleId
 from headrace.control.adapters.store import SqlStore
-from headrace.control.loops.planning import PlanCause, Planned, Planner
+from headrace.control.loops.planning import REFRESH_S, SHRINK_S, PlanCause, Planned, Planner
 from headrace.control.loops.reading import StoreReader
 from headrace.control.loops.settings import FleetSettings, PlacementSettings
 from headrace.control.loops.testing import EVENT, enrol, make_title, publish
@@ -31,12 +31,17 @@ def _fleet(store: SqlStore, room_titles: float, *, hours: str = "02:00-06:00") -
     store.put_site(site, event=EVENT, now_s=NOON_S)
     for name in NAMES:
         publish(store, make_title(name, FILE_BYTES))
-    free = int(room_titles * TITLE_BYTES)
-    disk = DiskReport(folder="/cache", is_ok=True, total_bytes=free, free_bytes=free)
+    _report(store, room_titles, room_titles, 1)
+
+
+def _report(store: SqlStore, total_titles: float, free_titles: float, sequence: int) -> None:
+    total, free = (int(titles * TITLE_BYTES) for titles in (total_titles, free_titles))
+    disk = DiskReport(folder="/cache", is_ok=True, total_bytes=total, free_bytes=free)
     report = StoredReport(
-        boot_id="b", sequence=1, received_at_s=NOON_S, heard_at_s=NOON_S, report=ApplianceReport(disks=(disk,))
+        boot_id="b", sequence=sequence, received_at_s=NOON_S, heard_at_s=NOON_S, report=ApplianceReport(disks=(disk,))
     )
-    store.save_report(A1, report, expected_boot_id="", expected_sequence=0)
+    boot_id = "b" if sequence > 1 else ""
+    assert store.save_report(A1, report, expected_boot_id=boot_id, expected_sequence=sequence - 1)
 
 
 def _foretell(path: Path, plays: np.ndarray, made_s: float) -> None:
@@ -78,6 +83,27 @@ def test_without_a_forecast_the_newest_are_placed_and_with_one_what_is_asked_for
     path.unlink()
     assert _turn(store, planner, NOON_S + 4).cause is PlanCause.FORECAST_CHANGED
     assert newest <= _planned(store)  # what was planned may use the reserve
+
+
+def test_room_that_deleted_files_still_take_moves_no_title_unless_it_stays_gone(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    _fleet(store, 11, hours="always")
+    path = tmp_path / "forecast"
+    planner = _planner(store, path)
+    _foretell(path, 30.0 / (np.arange(COUNT) + 1.0), NOON_S)
+    _turn(store, planner, NOON_S)
+    before = _planned(store)
+    _report(store, 11, 5, 2)  # nginx has deleted files open: no room yet, and nothing held instead
+    assert _turn(store, planner, NOON_S + REFRESH_S).written == 0
+    _report(store, 11, 8, 3)
+    assert _turn(store, planner, NOON_S + SHRINK_S).written == 0
+    assert _planned(store) == before
+    assert _turn(store, planner, NOON_S + SHRINK_S + REFRESH_S).cause is PlanCause.FREE_SPACE_CHANGED
+    assert _planned(store) < before
+    _report(store, 5, 5, 4)  # a disk went: at once
+    assert _turn(store, planner, NOON_S + SHRINK_S + REFRESH_S + 1).cause is PlanCause.APPLIANCES_CHANGED
+    assert _planned(store) == set(NAMES[:4])
 
 
 def test_everything_stays_everywhere_while_it_fits_whatever_is_forecast(store: SqlStore, tmp_path: Path) -> None:

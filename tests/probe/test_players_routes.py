@@ -111,7 +111,7 @@ class RoutedNetwork(Network):
 
     def declare_sites(self) -> None:
         for site in SITES:
-            self._run(f"site-{site.site_id}", "site", "add", site.site_id, "--kind", "embedded")
+            self.command(f"site-{site.site_id}", "site", "add", site.site_id, "--kind", "embedded")
 
     def ask(self, url: str, **params: str) -> Any:
         """JSON of a good answer, else None: whoever is asked may be away just now."""

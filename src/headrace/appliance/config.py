@@ -83,6 +83,7 @@ class NginxOptions:
     on_miss: OnMiss
     resolvers: tuple[str, ...]
     disk_threads: bool
+    keep_open_s: int
     tls_certificate: str
     tls_key: str
     stop_timeout_s: float

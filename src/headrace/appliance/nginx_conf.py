@@ -73,6 +73,8 @@ class NginxSettings:
     """Limit of descriptors of a worker, within the hard limit of the machine."""
     open_file_cache: int = 100_000
     """Files that a worker keeps open, so that serving them needs no look-up on disk."""
+    keep_open_s: int = 600
+    """A file that nobody asked for this long is closed; one that was deleted gives back its room only then."""
     file_check_s: int = 10
     """A file taken away is served from open descriptors for at most so long."""
     sendfile_chunk_bytes: int = 1 << 20
@@ -162,6 +164,7 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "sendfile_chunk_bytes": str(settings.sendfile_chunk_bytes),
         "transport": _transport(settings, build),
         "open_file_cache": str(settings.open_file_cache),
+        "keep_open_s": str(settings.keep_open_s),
         "file_check_s": str(settings.file_check_s),
         "send_timeout_s": str(settings.send_timeout_s),
         "log_format": log_format(),

@@ -22,4 +22,5 @@ def nginx_settings(config: AgentConfig) -> NginxSettings:
         worker_user=nginx.user,
         workers=nginx.workers,
         has_disk_threads=nginx.disk_threads,
+        keep_open_s=nginx.keep_open_s,
     )

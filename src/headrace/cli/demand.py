@@ -1,10 +1,11 @@
 """`headrace demand`: count shipped logs, show what was asked for."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from headrace.base.logs import set_up_logging
 from headrace.base.units import show_bps, show_bytes, show_count
 from headrace.catalog.model import Title
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.steer import read_settings
 from headrace.cli.title import PAGE
 from headrace.demand import queries
 from headrace.demand.model import HOUR_S
@@ -30,9 +32,12 @@ from headrace.metering.model import Fate, Kind, MeterLimits
 from headrace.metering.ports import Engine
 from headrace.metering.surroundings import keep_surroundings, last_surroundings
 from headrace.metering.totals import open_totals
+from headrace.playback.adapters.disk import SnapshotFile
+from headrace.playback.adapters.fetch import fetch_snapshot, read_snapshot
+from headrace.steering.homes import Homes
 from headrace.wire.batch_store import BatchStoreError, open_batch_store
 from headrace.wire.client import ControlClient
-from headrace.wire.errors import UnreachableError
+from headrace.wire.errors import RefusedError, UnreachableError
 from headrace.wire.operator import ApplianceView, TitleView
 
 _COLUMNS = ("title", "rendition", "file", "site", "hour")
@@ -79,7 +84,7 @@ def _count(
 ) -> None:
     """Count the batches of logs that agents have shipped: each once, whatever is killed when.
 
-    Files and sites are asked of the control plane; while it is away, what was known last is taken.
+    Files, sites and routes are asked of the control plane; while it is away, what was known last is taken.
 
     Example: [bold]headrace demand count --batches s3://logs/batches --totals /var/lib/headrace/demand --every 5m[/]
     """
@@ -88,13 +93,23 @@ def _count(
     set_up_logging("INFO" if every else "WARNING")
     store, clock = open_batch_store(batches), SystemClock()
 
-    def learn() -> tuple[list[Title], dict[ApplianceId, SiteId]]:
-        return ask_control(_learn, control=control, token_file=token_file, ca=ca)
-
     with hold_totals(totals) as folder:
+        snapshot = SnapshotFile(folder.path / "snapshot")
+
+        async def ask(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:
+            try:
+                await fetch_snapshot(client, snapshot)
+            except RefusedError as error:
+                if error.status != HTTPStatus.NOT_FOUND:  # a control plane that was started just now has none yet
+                    raise
+            return await _learn(client)
+
+        def learn() -> tuple[list[Title], dict[ApplianceId, SiteId]]:
+            return ask_control(ask, control=control, token_file=token_file, ca=ca)
+
         while True:
             try:
-                surroundings = _surroundings(folder, learn)
+                surroundings = replace(_surroundings(folder, learn), home_of=_homes(snapshot))
                 with _engine(engine, folder.path / "scratch", memory_mib) as opened:
                     report = Meter(store, folder, opened, limits, clock=clock).count(surroundings)
                 _say_counted(report, as_json=as_json)
@@ -115,6 +130,15 @@ def _surroundings(folder: TotalsFolder, learn: Any) -> Surroundings:
         err.print(f"{error}; going on with the files and sites that were known last")
         return known
     return keep_surroundings(folder.path, titles, sites)
+
+
+def _homes(snapshot: SnapshotFile) -> Callable[[str], str]:
+    """Looks up where clients belong, in the snapshot that was fetched last."""
+    compiled = read_snapshot(snapshot)
+    if compiled is None:
+        return lambda _client: ""
+    homes = Homes(compiled, read_settings(None).rank_limits)
+    return lambda client: homes.of(client) or ""
 
 
 async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:

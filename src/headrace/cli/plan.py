@@ -16,6 +16,7 @@ from headrace.base.instants import read_duration, show_instant
 from headrace.base.units import show_bytes, show_count
 from headrace.catalog.fileset import FileSet
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.steer import read_moment
 from headrace.cli.title import PAGE
 from headrace.demand.forecast_titles import TitleFacts, TitleForecast, forecast_titles
 from headrace.fleet.model import Site
@@ -105,23 +106,26 @@ def _forecast(
     forecast: ForecastOption,
     since: Annotated[str, typer.Option(help="How much of the past is looked at.")] = "60d",
     every: Annotated[str, typer.Option(help="Go on, making it anew this often, such as 1h; '' makes it once.")] = "",
+    at: Annotated[str, typer.Option(help="As if it were then, such as 2026-11-23T20:00; '' is now.")] = "",
     keep: Annotated[int, typer.Option(min=0, max=100, help="Forecasts of before that are kept, for rollback.")] = 7,
     memory_mib: Annotated[int, typer.Option("--memory", min=64, help="MiB for the query.")] = 1_024,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
 ) -> None:
-    """Foretell the next day's plays of each title from what was counted.
+    """Foretell the next day's plays of each title from what was counted in the hours that are over.
 
     The control node reads the file that [fleet.placement] forecast_file names, whenever it changes.
 
     Example: [bold]headrace plan forecast --totals /var/lib/headrace/demand --forecast forecast --every 1h[/]
     """
     clock, pause_s = SystemClock(), read_duration(every) if every else 0.0
+    then_s = read_moment(at, now_s=clock.now_s()) if at else None
     while True:
         try:
             picture = ask_control(_catalog, control=control, token_file=token_file, ca=ca)
-            made = _foretell(totals, picture, clock.now_s(), read_duration(since), memory_mib)
+            now_s = clock.now_s() if then_s is None else then_s
+            made = _foretell(totals, picture, now_s, read_duration(since), memory_mib)
             _keep_old(forecast, keep)
             write_forecast(forecast, made)
             regions = show_count(max(1, len(made.regions) - 1), "region")

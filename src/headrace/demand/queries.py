@@ -28,6 +28,10 @@ MOST_SMALL_BYTES = 65_536
 FILES = (("file", "string"), ("size_bytes", "int64"), ("title", "string"), ("rendition", "string"))
 """Columns of the table of files: all that were ever published and may still be asked for."""
 APPLIANCES = (("appliance", "string"), ("site", "string"))
+HOMES = (("client", "string"), ("home", "string"))
+"""Networks of clients and the site that should serve each; of a network that is not there, the site that served."""
+MOST_CLIENT = 50
+"""Characters: a network is never longer."""
 
 REQUESTS = COLUMNS
 
@@ -59,13 +63,22 @@ class Span:
     end_ms: int
 
 
-def judged(requests: Table, files: Table, span: Span) -> Table:
-    """All columns of `requests`, with `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
+def clients(requests: Table, *, most: int) -> Table:
+    """The networks that asked, each once, at most so many."""
+    return requests.filter(requests.client.length().between(1, MOST_CLIENT)).select("client").distinct().limit(most)
+
+
+def judged(requests: Table, files: Table, homes: Table, span: Span) -> Table:
+    """All columns of `requests`, `home`, `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
 
     Bytes asked are those of the range, within the file. Of a range without end that was broken off it is what was
     taken, because many players ask to the end of the file and leave when they have enough.
     """
-    known = requests.left_join(files, "file").select(*(requests[name] for name, _ in REQUESTS), files.size_bytes)
+    known = (
+        requests.left_join(files, "file")
+        .left_join(homes, requests.client == homes.client)
+        .select(*(requests[name] for name, _ in REQUESTS), files.size_bytes, home=homes.home.fill_null(""))
+    )
     time_ms, duration_ms = _sane(known.time_ms), _sane(known.duration_ms)
     size, first, last, body = known.size_bytes, _sane(known.first_byte), _sane(known.last_byte), _sane(known.body_bytes)
     is_given = known.status.isin([200, 206])
@@ -106,7 +119,7 @@ def judged(requests: Table, files: Table, span: Span) -> Table:
 
 
 def tally(requests: Table) -> Table:
-    """One row for each appliance, file, hour and session; what does not count, one for each appliance and reason."""
+    """One row an appliance, home, file, hour and session; of what does not count, one an appliance and reason."""
     counts = requests.reason == ""
     begun_ms = requests.begun_ms
     kbps = requests.throughput_kbps
@@ -115,6 +128,7 @@ def tally(requests: Table) -> Table:
     return requests.group_by(
         "appliance",
         "reason",
+        home=ibis.ifelse(counts, requests.home, ""),
         file=ibis.ifelse(counts, requests.file, ""),
         hour=ibis.ifelse(counts, requests.hour, 0),
         session=counts.ifelse(requests.session, ibis.null("int64")),
@@ -134,9 +148,18 @@ def tally(requests: Table) -> Table:
 
 
 def demand(tallied: Table, appliances: Table, files: Table) -> Table:
-    """Bytes and requests by file, site and hour."""
+    """Bytes and requests by file, site and hour.
+
+    The site is the one that should have served: a site that holds little would else be taken for one that is asked for
+    little, and would be given less still. What another site served it for is asked, not served.
+    """
+    counted = _counted(tallied, appliances, files)
+    is_known = counted.home != ""
     return (
-        _counted(tallied, appliances, files)
+        counted.mutate(
+            site=ibis.ifelse(is_known, counted.home, counted.site),
+            bytes_served=ibis.ifelse(is_known & (counted.home != counted.site), 0, counted.bytes_served),
+        )
         .group_by("hour", "site", "file", "title", "rendition", "size_bytes")
         .aggregate(
             bytes_asked=_sum(ibis._.bytes_asked), bytes_served=_sum(ibis._.bytes_served), requests=_sum(ibis._.requests)

@@ -6,7 +6,7 @@ transaction of the ledger names them and gives its batches their fates. What a k
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -31,6 +31,8 @@ from headrace.wire.batch_store import BatchStore, StoredBatch
 
 _log = logging.getLogger(__name__)
 _PAGE = 5_000
+_MOST_CLIENTS = 1_000_000
+"""Networks of clients in one run whose home is looked up; others count where they were served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Surroundings:
     files: Path
     """Parquet file of the columns queries.FILES."""
     sites: Mapping[ApplianceId, SiteId]
+    home_of: Callable[[str], str] = field(default=lambda _client: "")
+    """The site that should serve a network of clients (192.0.2.0/24); '' where none hears it or nothing is known."""
 
 
 @dataclass(slots=True)
@@ -184,7 +188,8 @@ class Meter:
         engine = self._engine
         span = self._span(good)
         files = engine.read([surroundings.files])
-        judged = queries.judged(engine.read([one.file for one in good]), files, span)
+        asked = engine.read([one.file for one in good])
+        judged = queries.judged(asked, files, self._homes(asked, surroundings.home_of), span)
         tallied = engine.keep("tally", queries.tally(judged))
         requests = self._rows(tallied.group_by("appliance").aggregate(requests=tallied.requests.sum()))
         expected: Counter[str] = Counter()
@@ -215,9 +220,17 @@ class Meter:
 
     def _set_aside(self, run: int, doubtful: Sequence[_Fetched], files: Table, span: Span) -> None:
         """A second look, at the batches of those appliances alone that have something to be set aside."""
-        judged = queries.judged(self._engine.read([one.file for one in doubtful]), files, span)
+        nowhere = self._engine.rows_of({name: [] for name, _ in queries.HOMES}, queries.HOMES)
+        judged = queries.judged(self._engine.read([one.file for one in doubtful]), files, nowhere, span)
         table = queries.set_aside(judged, most=self._limits.aside_rows)
         self._engine.write(table, self._totals.aside_folder(run))
+
+    def _homes(self, requests: Table, home_of: Callable[[str], str]) -> Table:
+        """A table queries.HOMES of the networks that asked."""
+        found = self._engine.fetch(queries.clients(requests, most=_MOST_CLIENTS)).column("client").to_pylist()
+        homes = [(client, home) for client in found if (home := home_of(client))]
+        columns = {"client": [client for client, _ in homes], "home": [home for _, home in homes]}
+        return self._engine.rows_of(columns, queries.HOMES)
 
     def _rows(self, table: Table) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self._engine.fetch(table).to_pylist())

@@ -5,6 +5,7 @@ every title fits on every appliance of a site, every title is there, as without 
 has its reason, and what was decided for a site can be looked up by title (`explain`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,6 +80,7 @@ def plan_by_demand(
     for room in offered:
         by_site.setdefault(seats[room.appliance_id].site_id, []).append(room)
     tight = {name: own for name, own in by_site.items() if any(all_bytes > _usable(room) for room in own)}
+    whole = Counter(seats[own[0].appliance_id].region for name, own in by_site.items() if name not in tight)
     loose = [room for name, own in by_site.items() if name not in tight for room in own]
     plans = dict(plan_placement(ordered, loose).plans)
     units = _units(ordered, forecast, {seats[room.appliance_id].region for own in tight.values() for room in own})
@@ -89,7 +91,8 @@ def plan_by_demand(
     ]
     made: dict[SiteId, SitePlan] = {}
     skipped = _Skips(ordered)
-    for site, plan in zip(sorted(sites, key=lambda one: (one.region,)), plan_fleet(units, sites, rules), strict=True):
+    in_order = sorted(sites, key=lambda one: (one.region,))
+    for site, plan in zip(in_order, plan_fleet(units, sites, rules, whole=whole), strict=True):
         made[site.site_id] = plan
         plans |= _appliance_plans(plan, site, ordered, units, skipped)
     return DemandPlan(plan=PlacementPlan(plans=plans), sites=made, titles=ordered, forecast=forecast)

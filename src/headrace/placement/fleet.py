@@ -6,8 +6,8 @@ cost of a site linear in its units. Units that no site would hold are dealt over
 each exist.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -105,11 +105,18 @@ class _Region:
     pins: dict[SiteId, Ints]
 
 
-def plan_fleet(units: Units, sites: Sequence[SiteRoom], rules: FleetRules) -> Iterator[SitePlan]:
-    """Plan each site; plans come one by one so that a whole fleet's never lie in memory together."""
+def plan_fleet(
+    units: Units, sites: Sequence[SiteRoom], rules: FleetRules, *, whole: Mapping[str, int] | None = None
+) -> Iterator[SitePlan]:
+    """Plan each site; plans come one by one so that a whole fleet's never lie in memory together.
+
+    Args:
+        whole: sites of each region, beside these, that hold all units: copies that the region has already.
+    """
     for region in sorted({site.region for site in sites}):
         members = [site for site in sites if site.region == region]
-        shared = _rank(units, region, members, rules)
+        copies = max(0, rules.region_copies - (whole or {}).get(region, 0))
+        shared = _rank(units, region, members, replace(rules, region_copies=copies))
         for site in members:
             yield _plan_site(units, site, shared, site.rules or rules)
 

@@ -8,7 +8,6 @@ Unpacking and indexing run in a thread; the swap itself is one assignment.
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from headrace.base.errors import HeadraceError
 from headrace.base.logs import event
 from headrace.base.rng import Rng, backoff_s, jittered
 from headrace.playback.adapters.disk import PullLock, Signature, SnapshotFile
+from headrace.playback.adapters.fetch import pull_sections
 from headrace.playback.adapters.history import History
 from headrace.playback.config import ControlSettings
 from headrace.playback.counters import Counters
@@ -26,7 +26,7 @@ from headrace.playback.succession import Verdict, judge
 from headrace.steering.compile import CompiledSnapshot, compile_snapshot
 from headrace.wire.client import ControlClient
 from headrace.wire.errors import MalformedError, RefusedError, WireError
-from headrace.wire.snapshot import SnapshotParts, read_table, unpack_snapshot
+from headrace.wire.snapshot import SnapshotParts, unpack_snapshot
 
 _log = logging.getLogger(__name__)
 _FAILURES = ("broken", "refused", "unreachable", "not-kept")
@@ -131,7 +131,7 @@ class Keeper:
         answer = await client.raw("GET", "/v1/snapshot", headers=headers)
         if answer.status == 304:
             return "unchanged"
-        await self._pull_parts(client, answer.body)
+        await pull_sections(client, answer.body, self._file.parts)
         compiled = await asyncio.to_thread(self._compiled, answer.body)
         verdict = judge(self.held, compiled, is_older_accepted=self._is_older_accepted)
         if verdict in (Verdict.FOLLOW, Verdict.SAME):
@@ -156,15 +156,6 @@ class Keeper:
                 mend="if the control plane was rebuilt or restored on purpose, restart with --accept-older",
             )
         return verdict
-
-    async def _pull_parts(self, client: ControlClient, table: bytes) -> None:
-        """Fetch the large sections that are not on disk yet."""
-        for ref in read_table(table):
-            if not ref.is_inside and not self._file.parts.has(ref.digest):
-                answer = await client.raw("GET", f"/v1/snapshot/parts/{ref.digest}")
-                if hashlib.sha256(answer.body).hexdigest() != ref.digest:
-                    raise MalformedError(f"steering snapshot: section {ref.name} was changed on the way")
-                await asyncio.to_thread(self._file.parts.put, ref.digest, answer.body)
 
     def _compiled(self, data: bytes) -> CompiledSnapshot:
         return compile_snapshot(unpack_snapshot(data, self._parts, find=self._file.parts.find), self.held)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from headrace.fleet.model import AdminState
 from headrace.steering.compile import CompiledSnapshot, order_fault
 from headrace.steering.decide import Decider
+from headrace.steering.homes import best_for
 from headrace.steering.library import CompiledTitle
 from headrace.steering.load import STEPS, TAKES, draw_of, fresh_levels, outcome
 from headrace.steering.model import SnapshotAppliance
@@ -118,17 +119,13 @@ class _Judge:
 
     def judge(self, one: LoggedSession, title: CompiledTitle) -> tuple[MissClass, str]:
         """The class of a session and the site that should have served it."""
-        best = self._best(one)
+        best = best_for(self._decider, one.client, one.location)
         if not best:
             return MissClass.ROUTE, ""
         given = self.compiled.appliances.get(one.appliance_id)
         if given is not None and any(given.appliance_id == each.appliance_id for each in best):
             return MissClass.NONE, given.site_id
         return self._why_not(best, title, draw_of(one.client, title.key)), best[0].site_id
-
-    def _best(self, one: LoggedSession) -> Sequence[SnapshotAppliance]:
-        steps = self._decider.ways(one.client, one.location).routed.steps
-        return [each for hearer in steps[0][1] for each in self.compiled.by_hearer[hearer]] if steps else ()
 
     def _why_not(self, best: Sequence[SnapshotAppliance], title: CompiledTitle, draw: int) -> MissClass:
         holders = [each for each in best if title.number in each.holdings]

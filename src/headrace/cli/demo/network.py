@@ -63,7 +63,7 @@ class Network:
         """Make keys and tokens at the first run, then start the control plane."""
         layout = self.layout
         if not layout.admin_token_file.exists():
-            self._run("init", "init", str(layout.control_folder), "--host", "127.0.0.1")
+            self.command("init", "init", str(layout.control_folder), "--host", "127.0.0.1")
         write_atomic(layout.control_toml_file, layout.control_toml(demo_url=self.switch.url).encode(), mode=0o600)
         self.processes.start("control", headrace_command("control", "--config", str(layout.control_toml_file)))
         url = f"{layout.control_url}/healthz"
@@ -86,7 +86,7 @@ class Network:
             words = ["site", "add", site.site_id, "--name", site.name, "--kind", site.kind]
             words += ["--latitude", str(site.latitude_deg), "--longitude", str(site.longitude_deg)]
             words += [word for prefix in site.prefixes for word in ("--prefix", prefix)]
-            self._run(f"site-{site.site_id}", *words)
+            self.command(f"site-{site.site_id}", *words)
 
     def start_appliance(self, appliance: str) -> None:
         """Enrol an appliance at its first start, then run its agent.
@@ -103,7 +103,7 @@ class Network:
             (folder / disk).mkdir(parents=True, exist_ok=True)
         if not (folder / "enrolled").exists():
             words = ("appliance", "token", "--site", site_of(appliance), "--appliance", appliance)
-            write_atomic(folder / "join.token", self._run(f"token-{appliance}", *words).strip().encode(), mode=0o600)
+            write_atomic(folder / "join.token", self.command(f"token-{appliance}", *words).strip().encode(), mode=0o600)
             write_atomic(folder / "enrolled", b"")
         config = folder / "agent.toml"
         write_atomic(config, self.layout.agent_toml(appliance).encode())
@@ -163,7 +163,7 @@ class Network:
     def set_admin_state(self, appliance: str, state: AdminState) -> None:
         """Enable, drain or disable an appliance with the operator's command."""
         verb = {AdminState.ENABLED: "enable", AdminState.DRAINING: "drain", AdminState.DISABLED: "disable"}[state]
-        self._run(f"{verb}-{appliance}", "appliance", verb, appliance, "--reason", "demo")
+        self.command(f"{verb}-{appliance}", "appliance", verb, appliance, "--reason", "demo")
 
     def kill_appliance(self, appliance: str) -> None:
         """SIGKILL to the agent and to its nginx: what a power cut is to them."""
@@ -190,7 +190,12 @@ class Network:
             "HEADRACE_TOKEN_FILE": str(self.layout.admin_token_file),
         }
 
-    def _run(self, name: str, *words: str) -> str:
+    def command(self, name: str, *words: str) -> str:
+        """What an operator's command prints; `name` is for the message of a failure.
+
+        Raises:
+            DemoError: it failed; holds what it said.
+        """
         done = subprocess.run(
             headrace_command(*words),
             env={**os.environ, **self._operator()},

@@ -33,14 +33,20 @@ class Session:
     """Best first, as the playlist and then the steering manifest gave them."""
     served_by: list[str] = field(default_factory=list)
     """The pathway of each range, in order; a run of equal ones is written once."""
+    bytes_by: dict[str, int] = field(default_factory=dict)
+    """What each pathway served."""
     ranges: int = 0
-    received_bytes: int = 0
     is_verified: bool = False
+
+    @property
+    def received_bytes(self) -> int:
+        """From all pathways."""
+        return sum(self.bytes_by.values())
 
     def note(self, pathway: str, size: int) -> None:
         """Count one range."""
         self.ranges += 1
-        self.received_bytes += size
+        self.bytes_by[pathway] = self.bytes_by.get(pathway, 0) + size
         if self.served_by[-1:] != [pathway]:
             self.served_by.append(pathway)
 
@@ -57,10 +63,14 @@ class Variant:
 class CheckingPlayer:
     """Plays titles from a steering node, as the client address `client` (trusted proxies may say so) or as itself."""
 
-    def __init__(self, steer_url: str, *, client: str = "", timeout_s: float = 3.0) -> None:
+    def __init__(self, steer_url: str, *, client: str = "", own: str | None = None, timeout_s: float = 3.0) -> None:
+        """`own`: the address of this machine that it speaks from."""
         headers = {"user-agent": "headrace-demo"} | ({"x-forwarded-for": client} if client else {})
-        self._steer = httpx.Client(base_url=steer_url, headers=headers, timeout=timeout_s, trust_env=False)
-        self._content = httpx.Client(timeout=timeout_s, trust_env=False)
+        ways = [httpx.HTTPTransport(local_address=own) for _ in range(2)]
+        self._steer = httpx.Client(
+            base_url=steer_url, headers=headers, timeout=timeout_s, transport=ways[0], trust_env=False
+        )
+        self._content = httpx.Client(timeout=timeout_s, transport=ways[1], trust_env=False)
 
     def __enter__(self) -> "CheckingPlayer":
         return self

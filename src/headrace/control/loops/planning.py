@@ -40,6 +40,8 @@ WRITTEN_AT_ONCE = 50
 """Plans in one transaction."""
 RISEN_ORDER_S = 12 * 3600.0
 """Fetching what rises past the window is of use for so long: until the next window opens."""
+SHRINK_S = 1800.0
+"""Room that is gone counts as gone after so long: deleted files give theirs back late, and no plan may follow that."""
 REFRESH_S = 30.0
 """Free space drifts all the time; it is looked at this often when nothing else asks for a new plan."""
 
@@ -97,6 +99,7 @@ class Planner:
         file = settings.placement.forecast_file
         self._forecast_file = ForecastFile(Path(file) if file else None)
         self._forecast: TitleForecast | None = None
+        self._widest: dict[ApplianceId, tuple[Room, float]] = {}
 
     def turn(self, state: FleetState, *, now_s: float, has_time: Callable[[], bool]) -> Planned:
         """Plan anew if asked for, and write as many differing plans as time allows."""
@@ -104,7 +107,7 @@ class Planner:
         inputs = self._inputs(state, now_s)
         cause = self._cause(inputs, now_s)
         if cause is not None:
-            plan = self._plan(state, inputs)
+            plan = self._plan(state, inputs, now_s)
             self._order_risen(state, plan, inputs.closed, now_s)
             self._current = _Current(inputs=inputs, made_at_s=now_s, plan=plan, digests=_digests(plan))
         digests = self._current.digests
@@ -144,7 +147,7 @@ class Planner:
             return PlanCause.WINDOW_CHANGED
         return PlanCause.FREE_SPACE_CHANGED if now_s - self._current.made_at_s >= REFRESH_S else None
 
-    def _plan(self, state: FleetState, inputs: _Inputs) -> PlacementPlan:
+    def _plan(self, state: FleetState, inputs: _Inputs, now_s: float) -> PlacementPlan:
         titles = [
             PlacedTitle(
                 title_id=one.title.title_id,
@@ -154,7 +157,7 @@ class Planner:
             )
             for one in state.catalog.titles
         ]
-        rooms = self._rooms(state)
+        rooms = self._steady(self._rooms(state), now_s)
         if self._forecast is None:
             plan = plan_placement(titles, rooms)
         else:
@@ -219,6 +222,18 @@ class Planner:
                 actor=ACTOR, kind="fill.ordered", subject=f"title/{title_id}", reason="rising", detail=f"at {site_id}"
             )
             self._store.add_fill_order(order, event=happened, now_s=now_s)
+
+    def _steady(self, rooms: Sequence[Room], now_s: float) -> list[Room]:
+        """The rooms, none smaller than it was in the last SHRINK_S with the same disks."""
+        widest: dict[ApplianceId, tuple[Room, float]] = {}
+        for room in rooms:
+            before, seen_s = self._widest.get(room.appliance_id, (room, now_s))
+            is_gone = now_s - seen_s > SHRINK_S or before.reserve_bytes != room.reserve_bytes
+            if is_gone or room.usable_bytes >= before.usable_bytes:
+                before, seen_s = room, now_s
+            widest[room.appliance_id] = (replace(before, planned=room.planned), seen_s)
+        self._widest = widest
+        return [room for room, _ in widest.values()]
 
     def _rooms(self, state: FleetState) -> list[Room]:
         rooms = (

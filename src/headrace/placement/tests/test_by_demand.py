@@ -139,3 +139,14 @@ def test_a_site_outside_its_window_takes_in_only_what_rose_and_drops_only_for_th
     files = later.plan.plans[ApplianceId("a1")].files
     assert 111 in files
     assert first.issubset(files)
+
+
+def test_a_site_that_holds_everything_is_the_regions_copy() -> None:
+    seats = _seats("a1") | _seats("b1", site="s2")
+    rules = FleetRules(region_copies=1, reactive_ratio=0.0)
+    tight = [_room("a1", 25)]
+    alone = plan_by_demand(_titles(), tight, seats, _forecast(), rules)
+    beside = plan_by_demand(_titles(), [*tight, _room("b1", 500)], seats, _forecast(), rules)
+    assert len(alone.sites[SiteId("s1")].pinned) > 0
+    assert len(beside.sites[SiteId("s1")].pinned) == 0
+    assert beside.sites[SiteId("s1")].expected_bytes > alone.sites[SiteId("s1")].expected_bytes
