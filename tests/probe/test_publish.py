@@ -241,6 +241,23 @@ def test_subtitles_in_ttml_become_webvtt(place: Place):
     assert said.endswith("\nDeux\n")
 
 
+def test_what_is_told_of_a_title_is_registered_without_making_it_again(place: Place, film: Path):
+    launch = ("--group", "a series", "--launch", "2026-12-01T20:00Z")
+    first = place.publish(str(film), "--title", "told", *launch)
+    again = place.publish(str(film), "--title", "told")
+    assert [ended.lines[-1]["event"] for ended in (first, again)] == ["published", "unchanged"]
+    other = place.publish(str(film), "--title", "told", "--launch", "2026-12-02T20:00Z")
+    assert (other.code, other.lines[-1]["event"], other.lines[-1]["version"]) == (0, "published", 2)
+    assert not any(line.get("stage") == "encode" for line in other.lines)
+    view = place.title("told")
+    assert view is not None
+    assert (view.title.group, view.title.launch_s) == ("a series", 1_796_241_600.0)
+    wrong = place.publish(str(film), "--title", "told", "--group", "x" * 200)
+    assert (wrong.code, "at most 120" in wrong.detail) == (10, True)
+    late = place.publish(str(film), "--title", "told", "--launch", "tomorrow")
+    assert "is not a time" in late.err
+
+
 def test_again_nothing_is_done_and_another_source_needs_replace(place: Place, film: Path):
     assert place.publish_here(film, "again").was_published
     before = {file: file.stat().st_mtime_ns for file in place.origin.rglob("*")}

@@ -98,6 +98,11 @@ class Rendition:
     is_default: bool = False
 
 
+MOST_GROUP = 120
+LAST_LAUNCH_S = 7_258_118_400.0
+"""2200-01-01."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Title:
     """A whole title as it is published and registered."""
@@ -109,6 +114,10 @@ class Title:
     files: tuple[PublishedFile, ...]
     source_digest: str = ""
     """SHA-256 over source bytes and ladder settings; a second publish with the same digest has nothing to do."""
+    group: str = ""
+    """Titles of one group are alike, such as the episodes of a series: one foretells the others; '' for none."""
+    launch_s: float | None = None
+    """UTC epoch seconds from which it is to be watched, as announced; None: from when it is published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +141,13 @@ def check_title(title: Title) -> None:
     """Rules that a title must keep to be registered.
 
     Raises:
-        CatalogError: no video, a rendition that names no file of the title, a double id, or sizes below one byte.
+        CatalogError: no video, a rendition that names no file of the title, a double id, sizes below one byte, or a
+            group or launch that cannot be.
     """
+    if len(title.group) > MOST_GROUP or not title.group.isprintable():
+        raise CatalogError(f"title {title.title_id}: a group has at most {MOST_GROUP} printable characters")
+    if title.launch_s is not None and not 0 <= title.launch_s <= LAST_LAUNCH_S:
+        raise CatalogError(f"title {title.title_id}: it is launched at no time between 1970 and 2200")
     files = {file.sha256: file for file in title.files}
     ids = [rendition.rendition_id for rendition in title.renditions]
     if len(set(ids)) != len(ids):

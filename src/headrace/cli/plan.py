@@ -151,7 +151,8 @@ def _foretell(totals: Path, picture: _Picture, now_s: float, since_s: float, mem
             title_id=view.title.title_id,
             files=tuple(file.sha256 for file in view.title.files),
             size_bytes=view.size_bytes,
-            published_s=view.published_at_s,
+            published_s=view.published_at_s if view.title.launch_s is None else view.title.launch_s,
+            group=view.title.group,
         )
         for view in picture.titles
     ]

@@ -13,6 +13,7 @@ import typer
 from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.ids import title_id
+from headrace.base.instants import read_instant
 from headrace.base.logs import set_up_logging
 from headrace.base.units import show_bytes, show_count, show_duration
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
@@ -35,7 +36,7 @@ _HELP = """Publish a video: encode a ladder of renditions, store them in the ori
 
 VIDEO is any file that ffmpeg reads, or a folder that holds an HLS or DASH package (taken over without encoding).
 Run it again after a failure or a kill: it goes on where it stopped. A title that is registered already from the same
-source and settings is left as it is.
+source and settings is not made again; another name, group or launch is registered at once.
 
 Example: [bold]headrace publish film.mkv --title big-film --origin /srv/origin[/]
 """
@@ -47,6 +48,12 @@ def _publish(
     ],
     title: Annotated[str, typer.Option("--title", metavar="ID", help="Id of the title: letters, digits, inner . _ -")],
     name: Annotated[str, typer.Option(help="Name for people; else the registered one, else the file's.")] = "",
+    group: Annotated[
+        str | None, typer.Option(help="Titles of a group are alike, as those of a series: one foretells the others.")
+    ] = None,
+    launch: Annotated[
+        str, typer.Option(help="From when it is to be watched, 2026-12-01T20:00Z; else from when it is published.")
+    ] = "",
     origin: Annotated[
         str, typer.Option(envvar="HEADRACE_ORIGIN", help="Where files go: a folder, or s3://bucket/prefix.")
     ] = "",
@@ -67,7 +74,14 @@ def _publish(
     from headrace.origin.adapters.tools import Tools
     from headrace.origin.publish import Job, Ports, publish
 
-    job = Job(source=video.absolute(), title_id=title_id(title), name=name.strip(), may_replace=replace)
+    job = Job(
+        source=video.absolute(),
+        title_id=title_id(title),
+        name=name.strip(),
+        may_replace=replace,
+        group=None if group is None else group.strip(),
+        launch_s=read_instant(launch) if launch else None,
+    )
     settings = _settings(config, origin)
     store = open_store(settings.store)
     clock = SystemClock()

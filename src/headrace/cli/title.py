@@ -101,6 +101,10 @@ def _show(
         f"{show_duration(view.title.duration_s)}, {show_bytes(view.size_bytes)}, "
         f"whole on {show_count(view.holders, 'appliance')}"
     )
+    if view.title.group:
+        out.print(f"group {view.title.group}", markup=False)
+    if view.title.launch_s is not None:
+        out.print(f"launch {_moment(view.title.launch_s)}")
     table = Table("rendition", "what", "codecs", "bit rate (peak)", "size", "file", box=None)
     sizes = {file.sha256: file.size_bytes for file in view.title.files}
     for one in view.title.renditions:

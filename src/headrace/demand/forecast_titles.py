@@ -32,6 +32,7 @@ class TitleFacts:
     files: tuple[Sha256, ...]
     size_bytes: int
     published_s: float
+    """When it came or will come out, UTC epoch seconds."""
     group: str = ""
     """Titles of one group are alike, such as a series; '' for none."""
 

@@ -6,7 +6,7 @@ that a killed publish goes on where it stopped; stored files without a title are
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.base.clock import Clock
@@ -43,6 +43,18 @@ class Job:
     name: str
     """'' keeps the registered name, else takes the source's own."""
     may_replace: bool
+    group: str | None = None
+    launch_s: float | None = None
+    """Of the title, see catalog.model.Title; None keeps what is registered."""
+
+    def described(self, title: Title) -> Title:
+        """The title with what is told of it here."""
+        return replace(
+            title,
+            name=self.name or title.name,
+            group=title.group if self.group is None else self.group,
+            launch_s=title.launch_s if self.launch_s is None else self.launch_s,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +105,7 @@ class _Run:
         self._ports = ports
         self._watch = watch
         self._version = 0
-        self._old_name = ""
+        self._old: Title | None = None
         self._ledger = Ledger(costs={CHECK: 1.0}, started_s=ports.clock.monotonic_s())
 
     async def digest(self, files: tuple[tuple[str, Path], ...]) -> Sha256:
@@ -114,11 +126,17 @@ class _Run:
         self._version = 0 if view is None else view.version
         if view is None:
             return None
-        self._old_name = view.title.name
+        self._old = view.title
         if view.title.source_digest == digest:
             sizes = [await self._ports.store.size_bytes(content_path(f.sha256, f.suffix)) for f in view.title.files]
-            is_whole = sizes == [file.size_bytes for file in view.title.files]
-            return Outcome(view=view, was_published=False) if is_whole else None
+            if sizes != [file.size_bytes for file in view.title.files]:
+                return None
+            told = self._job.described(view.title)
+            if told == view.title:
+                return Outcome(view=view, was_published=False)
+            check_title(told)  # the same files, told of otherwise
+            view = await self._register(TitleRegistration(title=told, expected_version=view.version))
+            return Outcome(view=view, was_published=True)
         if not self._job.may_replace:
             raise TitleConflictError(
                 f"title {self._job.title_id} is registered already, from another source or ladder: "
@@ -137,12 +155,15 @@ class _Run:
         await self._store_all(results, work)
         title = Title(
             title_id=self._job.title_id,
-            name=self._job.name or self._old_name or self._job.source.stem,
+            name=self._old.name if self._old else self._job.source.stem,
             duration_s=round(max(one.duration_s for one in results if one.rendition.kind is TrackKind.VIDEO), 6),
             renditions=tuple(one.rendition for one in results),
             files=tuple({file.sha256: file for one in results for file in one.files}.values()),
             source_digest=digest,
+            group=self._old.group if self._old else "",
+            launch_s=self._old.launch_s if self._old else None,
         )
+        title = self._job.described(title)
         check_title(title)
         self._tell(REGISTER)
         view = await self._register(TitleRegistration(title=title, expected_version=self._version))
