@@ -124,7 +124,10 @@ def ours(folder: Path) -> int:
         engine = DuckDbEngine(totals / "scratch", memory_bytes=MEMORY_BYTES, threads=1)
         meter = Meter(open_batch_store(str(folder / "batches")), held, engine, MeterLimits(), clock=SystemClock())
         sites = {ApplianceId(f"a{number}"): SiteId(f"s{number // 2}") for number in range(BATCHES)}
-        report = meter.count(Surroundings(files=folder / "files.parquet", sites=sites))
+        around = Surroundings(
+            files=folder / "files.parquet", sites=sites, home_of=lambda client: f"s{int(client.split('.')[1]) % 4}"
+        )
+        report = meter.count(around)
         engine.close()
     return report.requests
 
