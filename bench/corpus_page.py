@@ -6,6 +6,7 @@ from pathlib import Path
 from corpus_changes import COMPONENTS, ROOT, Change, read_changes
 from corpus_results import Ending, Result, read_results
 from corpus_search import Found, read_found
+from headrace.release.model import Level
 from rig.document import write_section
 
 PAGE = ROOT / "docs" / "corpus.md"
@@ -36,14 +37,14 @@ def summary(changes: Sequence[Change], results: Results, found: Founds) -> str:
     faults, harmless = _split(changes)
     seen = {one: results.get((one.component, one.name, 0)) for one in changes}
     caught = [one for one in faults if (result := seen[one]) and result.ending is Ending.FAILED]
-    early = [one for one in caught if (result := seen[one]) and result.level == one.level]
+    early = [one for one in caught if (result := seen[one]) and Level[result.level.upper()] <= Level[one.level.upper()]]
     tried = [one for one in harmless if seen[one]]
     alarms = [one for one in tried if (result := seen[one]) and result.ending is Ending.FAILED]
     undecided = [one for one in tried if (result := seen[one]) and result.ending is Ending.UNDECIDED]
     same = [one for one in results.values() if one.run]
     rows = [
         ("faults caught", f"{len(caught)} of {len([one for one in faults if seen[one]])} run, of {len(faults)}"),
-        ("of them at the earliest level that can see them", f"{len(early)}"),
+        ("of them at the earliest level that can see them for sure, or before", f"{len(early)}"),
         ("false alarms among harmless changes", f"{len(alarms)} of {len(tried)} run, of {len(harmless)}"),
         ("harmless changes left undecided", f"{len(undecided)}"),
         ("false alarms of the baseline against itself", f"{_count(same, Ending.FAILED)} of {len(same)}"),
