@@ -282,3 +282,17 @@ def test_a_broken_file_is_the_engines_error(engine: Engine, tmp_path: Path) -> N
     broken.write_bytes(b"PAR1 no parquet PAR1")
     with pytest.raises(EngineError):
         engine.fetch(engine.read([broken]))
+
+
+def test_counts_put_together_are_one_count(engine: Engine, read: Callable[..., Any]) -> None:
+    parts = [SESSION[:3], [*SESSION[3:], {}], [{"client": HOME[0]}, {}]]
+    for kind, together in ((queries.demand, queries.sum_demand), (queries.sessions, queries.sum_sessions)):
+        each = []
+        for number, part in enumerate(parts):
+            tallied = engine.keep("tally", queries.tally(read(*part)))
+            each.append(engine.keep(f"part{number}", kind(tallied, *around(engine))))
+        whole = engine.keep("tally", queries.tally(read(*(one for part in parts for one in part))))
+        joined = engine.keep("joined", each[0].union(each[1]).union(each[2]))
+        found, wanted = rows(engine, together(joined)), rows(engine, kind(whole, *around(engine)))
+        assert sorted(map(str, found)) == sorted(map(str, wanted))
+        assert len(found) < len(rows(engine, joined))

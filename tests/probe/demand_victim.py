@@ -80,7 +80,7 @@ def ship(folder: Path, store: str) -> None:
 
 
 def count(totals: Path, store: str) -> None:
-    limits = MeterLimits(run_batches=10, late_s=1e9, skew_s=1e9, keep_s=-1e9)
+    limits = MeterLimits(run_batches=10, merge_at=3, late_s=1e9, skew_s=1e9, keep_s=-1e9)
     with hold_totals(totals) as folder:
         engine = DuckDbEngine(totals / "scratch", memory_bytes=256 << 20, threads=1)
         meter = Meter(open_batch_store(store), folder, engine, limits, clock=SystemClock())

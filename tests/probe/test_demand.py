@@ -145,7 +145,14 @@ async def test_each_request_counts_once_by_file_site_and_hour(store: BatchStore,
     log_asks(tmp_path, A1, some_asks(3, 40))
     await ship_all(shipper(tmp_path, store, A1, clock), clock)
     assert count(totals, store).requests == 40
-    assert demand_of(totals) == expected({A1: asks[A1] + some_asks(3, 40), A2: asks[A2]})
+    wanted = expected({A1: asks[A1] + some_asks(3, 40), A2: asks[A2]})
+    assert demand_of(totals) == wanted
+    # Each count leaves a file of each kind; many small ones become one, and those before it go when nobody reads them.
+    before = len(list((totals / "totals").rglob("*.parquet")))
+    assert count(totals, store, limits=replace(LIMITS, merge_at=2)).merged == before > 2
+    assert demand_of(totals) == wanted
+    assert count(totals, store).merged == 0
+    assert len(list((totals / "totals").rglob("*.parquet"))) == 2
 
 
 def kill(*words: str) -> int:

@@ -155,34 +155,38 @@ def demand(tallied: Table, appliances: Table, files: Table) -> Table:
     """
     counted = _counted(tallied, appliances, files)
     is_known = counted.home != ""
-    return (
+    return sum_demand(
         counted.mutate(
             site=ibis.ifelse(is_known, counted.home, counted.site),
             bytes_served=ibis.ifelse(is_known & (counted.home != counted.site), 0, counted.bytes_served),
         )
-        .group_by("hour", "site", "file", "title", "rendition", "size_bytes")
-        .aggregate(
-            bytes_asked=_sum(ibis._.bytes_asked), bytes_served=_sum(ibis._.bytes_served), requests=_sum(ibis._.requests)
-        )
+    )
+
+
+def sum_demand(rows: Table) -> Table:
+    """Demand of several counts as that of one."""
+    return rows.group_by("hour", "site", "file", "title", "rendition", "size_bytes").aggregate(
+        bytes_asked=_sum(rows.bytes_asked), bytes_served=_sum(rows.bytes_served), requests=_sum(rows.requests)
     )
 
 
 def sessions(tallied: Table, appliances: Table, files: Table) -> Table:
     """What each session did of a title at a site in an hour; of requests that name their session (CMCD)."""
-    return (
-        _counted(tallied.filter(tallied.session.notnull()), appliances, files)
-        .group_by("hour", "site", "title", "session")
-        .aggregate(
-            requests=_sum(ibis._.requests),
-            bytes_served=_sum(ibis._.bytes_served),
-            begun_ms=ibis._.begun_ms.min(),
-            startup_ms=ibis._.startup_ms.min(),
-            steady_ms=ibis._.steady_ms.min(),
-            said_delay_ms=ibis._.said_delay_ms.min(),
-            starved=_sum(ibis._.starved),
-            kbps_sum=_sum(ibis._.kbps_sum),
-            kbps_count=_sum(ibis._.kbps_count),
-        )
+    return sum_sessions(_counted(tallied.filter(tallied.session.notnull()), appliances, files))
+
+
+def sum_sessions(rows: Table) -> Table:
+    """Sessions of several counts as those of one."""
+    return rows.group_by("hour", "site", "title", "session").aggregate(
+        requests=_sum(rows.requests),
+        bytes_served=_sum(rows.bytes_served),
+        begun_ms=rows.begun_ms.min(),
+        startup_ms=rows.startup_ms.min(),
+        steady_ms=rows.steady_ms.min(),
+        said_delay_ms=rows.said_delay_ms.min(),
+        starved=_sum(rows.starved),
+        kbps_sum=_sum(rows.kbps_sum),
+        kbps_count=_sum(rows.kbps_count),
     )
 
 

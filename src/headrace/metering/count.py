@@ -30,6 +30,7 @@ from headrace.telemetry.batch import parse_name
 from headrace.wire.batch_store import BatchStore, StoredBatch
 
 _log = logging.getLogger(__name__)
+_TOGETHER = {Kind.DEMAND: queries.sum_demand, Kind.SESSIONS: queries.sum_sessions}
 _PAGE = 5_000
 _MOST_CLIENTS = 1_000_000
 """Networks of clients in one run whose home is looked up; others count where they were served."""
@@ -60,6 +61,8 @@ class CountReport:
     strangers: int = 0
     """Things in the store that are no batches; left alone."""
     deleted: int = 0
+    merged: int = 0
+    """Files of totals that were made one with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +89,11 @@ class Meter:
             BatchStoreError, EngineError, TotalsError: what was counted until then stays counted.
         """
         report = CountReport()
-        self._totals.sweep()
+        self._totals.sweep(now_s=self._clock.now_s())
         for batches in self._new_batches(report):
             self._run(batches, surroundings, report)
+        for kind, together in _TOGETHER.items():
+            self._merge(kind, together, report)
         self._totals.bound_aside(self._limits.aside_bytes)
         self._delete_old(report)
         return report
@@ -231,6 +236,26 @@ class Meter:
         homes = [(client, home) for client in found if (home := home_of(client))]
         columns = {"client": [client for client, _ in homes], "home": [home for _, home in homes]}
         return self._engine.rows_of(columns, queries.HOMES)
+
+    def _merge(self, kind: Kind, together: Callable[[Table], Table], report: CountReport) -> None:
+        """Make one file of many small ones: each run leaves one, and each read opens them all."""
+        folder, ledger = self._totals.path, self._totals.ledger
+        small = [
+            one for one in ledger.results_of(kind) if (folder / one.path).stat().st_size < self._limits.merged_bytes
+        ]
+        if len(small) < self._limits.merge_at:
+            return
+        run = ledger.next_run()
+        table = together(self._engine.read([folder / one.path for one in small]))
+        span = Span(
+            first_ms=min(one.first_hour for one in small) * queries.HOUR_MS,
+            end_ms=(max(one.end_hour for one in small) - 1) * queries.HOUR_MS,
+        )
+        written = self._engine.write(table.order_by("hour"), self._totals.result_folder(run, kind))
+        new = [one for file in written if (one := self._totals.result(file, kind, span)) is not None]
+        ledger.replace(run, at_s=self._clock.now_s(), old=small, new=new)
+        report.merged += len(small)
+        event(_log, "totals_merged", kind=kind, files=len(small), run=run)
 
     def _rows(self, table: Table) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self._engine.fetch(table).to_pylist())

@@ -15,6 +15,8 @@ from headrace.metering.model import BatchFate, Kind, Result
 from headrace.wire.files import fsync_folder, lock_file
 
 LEDGER = "ledger.db"
+_READ_S = 3600.0
+"""A reader has long ended so long after it asked which files count."""
 
 
 class TotalsFolder:
@@ -24,13 +26,13 @@ class TotalsFolder:
         self.path, self.ledger = folder, ledger
         self._spool = folder / "spool"
 
-    def sweep(self) -> None:
-        """Remove what a killed run left behind: nothing of it counts."""
+    def sweep(self, *, now_s: float) -> None:
+        """Remove what does not count: what a killed run left, and what was merged, once nobody reads it any more."""
         self.empty_spool()
         named = self.ledger.all_results()
         for folder in (self.path / "totals").glob("*/*"):
             files = [file for file in folder.iterdir() if file.relative_to(self.path).as_posix() in named]
-            if not files:
+            if not files and now_s - folder.stat().st_mtime > _READ_S:
                 shutil.rmtree(folder)
 
     def new_spool(self) -> Path:

@@ -76,6 +76,10 @@ class MeterLimits:
     """What is older than so long when its batch is stored does not count."""
     keep_s: float = 7 * 86_400.0
     """Batches stay in the store so long after they were counted."""
+    merge_at: int = 64
+    """Small files of totals of a kind that are made one."""
+    merged_bytes: int = 64 << 20
+    """A file of totals that is larger is no small one."""
     aside_rows: int = 1_000_000
     """Requests set aside in one run; the others are only counted."""
     aside_bytes: int = 1 << 30

@@ -108,6 +108,23 @@ class MeteringLedger:
                 ((run, one.appliance, one.reason, one.requests, one.body_bytes) for one in flaws),
             )
 
+    def replace(self, run: int, *, at_s: float, old: Iterable[Result], new: Iterable[Result]) -> None:
+        """Have totals that hold the same stand for others, all of them or none."""
+        with self._writing():
+            self._db.execute("INSERT INTO run VALUES (?, ?)", (run, at_s))
+            self._db.executemany("DELETE FROM result WHERE path = ?", ((one.path,) for one in old))
+            self._db.executemany(
+                "INSERT INTO result VALUES (?, ?, ?, ?, ?)",
+                ((one.path, one.kind, one.first_hour, one.end_hour, run) for one in new),
+            )
+
+    def results_of(self, kind: Kind) -> list[Result]:
+        """All totals of a kind."""
+        with self._reading(
+            "SELECT path, first_hour, end_hour FROM result WHERE kind = ? ORDER BY path", (kind,)
+        ) as rows:
+            return [Result(path, kind, first_hour, end_hour) for path, first_hour, end_hour in rows]
+
     def results(self, kind: Kind, *, first_hour: int = 0, end_hour: int = 1 << 40) -> list[str]:
         """Paths of the totals of a kind that may hold something of these hours."""
         query = "SELECT path FROM result WHERE kind = ? AND first_hour < ? AND end_hour > ? ORDER BY path"
