@@ -105,6 +105,7 @@ class Agent:
                 await tasks.until_first_failure()
             finally:
                 parts.verifier.stop()
+                gc.unfreeze()  # libraries (DuckDB) complain at the end of the process of what nobody collected
 
     def status(self) -> AgentStatus:
         """What /metrics shows."""
