@@ -218,7 +218,23 @@ def learn(
         logs=np.concatenate([one.logs for one in examples]),
         age_class=np.concatenate([one.age_class for one in examples]),
     )
-    terms, inputs = before.terms.copy(), _terms(known)
+    terms, inputs = before.terms, _terms(known)
+    if len(plays) > _MANY_ROWS:  # most of the way on some of the rows: the rest then needs few rounds
+        some = slice(None, None, len(plays) // _MANY_ROWS + 1)
+        terms = _climb(inputs[some], plays[some], row_weights[some], terms, rounds)
+    terms = _climb(inputs, plays, row_weights, terms, rounds)
+    mean = np.exp(np.clip(inputs @ terms, -15.0, 12.0))
+    excess = np.bincount(known.age_class, row_weights * ((plays - mean) ** 2 - mean), N_CLASSES)
+    square = np.bincount(known.age_class, row_weights * mean**2, N_CLASSES)
+    dispersion = np.clip((excess + 1.0) / (square + 1.0), 0.0, 50.0)
+    return Weights(terms=terms, dispersion=dispersion)
+
+
+_MANY_ROWS = 50_000
+
+
+def _climb(inputs: Floats, plays: Floats, row_weights: Floats, terms: Floats, rounds: int) -> Floats:
+    """The terms of the greatest penalized likelihood, or what so many rounds come to."""
     penalty = np.full(N_TERMS, _RIDGE)
     for _ in range(rounds):
         mean = row_weights * np.exp(np.clip(inputs @ terms, -15.0, 12.0))
@@ -226,14 +242,10 @@ def learn(
         step = np.linalg.solve((inputs * mean[:, None]).T @ inputs + np.diag(penalty), slope)
         # Far from the optimum a full step overshoots the exponential.
         most = float(np.abs(inputs[mean > 0] @ step).max())
-        terms += step * min(1.0, 2.0 / max(most, 1e-9))
+        terms = terms + step * min(1.0, 2.0 / max(most, 1e-9))
         if most < 0.01:
             break
-    mean = np.exp(np.clip(inputs @ terms, -15.0, 12.0))
-    excess = np.bincount(known.age_class, row_weights * ((plays - mean) ** 2 - mean), N_CLASSES)
-    square = np.bincount(known.age_class, row_weights * mean**2, N_CLASSES)
-    dispersion = np.clip((excess + 1.0) / (square + 1.0), 0.0, 50.0)
-    return Weights(terms=terms, dispersion=dispersion)
+    return terms
 
 
 def weekly_pattern(plays_by_hour: Floats, *, fade: float = 0.7) -> Floats:

@@ -73,11 +73,14 @@ def forecast_titles(
     facts = _facts(titles, rows.first_s)
     names = np.array([regions.get(site, "") for site in demand.sites] or [""], dtype=object)
     found: dict[str, RegionForecast] = {}
+    taught = fc.untaught()
     for region in [ANY_REGION, *sorted({name for name in names if name})]:
         is_in = np.ones(len(names), dtype=np.bool_) if region == ANY_REGION else names == region
         here = is_in[rows.site] if len(rows.site) else np.zeros(0, dtype=np.bool_)
         sites = max(1, len(np.unique(rows.site[here])))
-        found[region] = _region(rows, here, sites, facts, now_s)
+        found[region], learned = _region(rows, here, sites, facts, now_s, taught)
+        if region == ANY_REGION:
+            taught = learned  # regions are alike: what was learned of all is near what each of them teaches
     return TitleForecast(
         made_s=now_s,
         titles=tuple(one.title_id for one in titles),
@@ -119,7 +122,9 @@ def _facts(titles: Sequence[TitleFacts], first_s: float) -> fc.Facts:
     )
 
 
-def _region(rows: _Rows, here: NDArray[np.bool_], sites: int, facts: fc.Facts, now_s: float) -> RegionForecast:
+def _region(
+    rows: _Rows, here: NDArray[np.bool_], sites: int, facts: fc.Facts, now_s: float, taught: fc.Weights
+) -> tuple[RegionForecast, fc.Weights]:
     count = len(facts.announced_s)
     popularity = Popularity.empty(count)
     title, hour, plays = rows.title[here], rows.hour[here], rows.plays[here]
@@ -141,16 +146,15 @@ def _region(rows: _Rows, here: NDArray[np.bool_], sites: int, facts: fc.Facts, n
     if examples and now_s - rows.first_s >= LEAST_DAYS * DAY_S:
         came = [_came(one, title, hour, plays, count) for one in examples]
         weights = fc.learn(
-            [one[2] for one in examples], np.concatenate(came), np.concatenate([one[3] for one in examples]), weights
+            [one[2] for one in examples], np.concatenate(came), np.concatenate([one[3] for one in examples]), taught
         )
     known = fc.know(popularity, facts, now_s=now_s)
     found = fc.forecast(known, weights)
-    return RegionForecast(
-        plays=found.plays / sites,
-        spread=found.spread / sites,
-        reason=found.reason,
-        newcomer_plays=float(fc.expect(fc.know_new(now_s=now_s), weights)[0]) / sites,
+    newcomer = float(fc.expect(fc.know_new(now_s=now_s), weights)[0])
+    made = RegionForecast(
+        plays=found.plays / sites, spread=found.spread / sites, reason=found.reason, newcomer_plays=newcomer / sites
     )
+    return made, weights
 
 
 def _example(popularity: Popularity, facts: fc.Facts, then_s: float) -> tuple[float, Ints, fc.Known, Floats]:
