@@ -143,7 +143,7 @@ def read(engine: Engine, tmp_path: Path) -> Callable[..., Any]:
             some = [PLAIN | request for request in requests[number::2]]
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(some, schema=pyarrow.schema(COLUMNS)), batch)
         homes = engine.rows_of({"client": [HOME[0]], "home": [HOME[1]]}, queries.HOMES)
-        return queries.judged(engine.read(batches), engine.read([files]), homes, SPAN)
+        return queries.at_home(queries.judged(engine.read(batches), engine.read([files]), SPAN), homes)
 
     return judged
 

@@ -221,6 +221,7 @@ def _check_numbers(config: AgentConfig, source: str) -> None:
         "fill.turn_interval_s": config.fill.turn_interval_s,
         "log.rotate_bytes": config.log.rotate_bytes,
         "log.rotate_s": config.log.rotate_s,
+        "nginx.keep_open_s": config.nginx.keep_open_s,
         "ship.batch_bytes": config.ship.batch_bytes,
         "ship.batch_s": config.ship.batch_s,
         "ship.timeout_s": config.ship.timeout_s,

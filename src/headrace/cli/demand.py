@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -133,12 +134,18 @@ def _surroundings(folder: TotalsFolder, learn: Any) -> Surroundings:
 
 
 def _homes(snapshot: SnapshotFile) -> Callable[[str], str]:
-    """Looks up where clients belong, in the snapshot that was fetched last."""
-    compiled = read_snapshot(snapshot)
-    if compiled is None:
-        return lambda _client: ""
-    homes = Homes(compiled, read_settings(None).rank_limits)
-    return lambda client: homes.of(client) or ""
+    """Looks up where clients belong, in the snapshot that was fetched last; read when the first is asked for."""
+
+    @cache
+    def homes() -> Homes | None:
+        compiled = read_snapshot(snapshot)
+        return None if compiled is None else Homes(compiled, read_settings(None).rank_limits)
+
+    def home_of(client: str) -> str:
+        known = homes()
+        return (known.of(client) if known else None) or ""
+
+    return home_of
 
 
 async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:

@@ -68,17 +68,18 @@ def clients(requests: Table, *, most: int) -> Table:
     return requests.filter(requests.client.length().between(1, MOST_CLIENT)).select("client").distinct().limit(most)
 
 
-def judged(requests: Table, files: Table, homes: Table, span: Span) -> Table:
-    """All columns of `requests`, `home`, `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
+def at_home(judged: Table, homes: Table) -> Table:
+    """What was judged, with the `home` of each client; '' where none is known."""
+    return judged.left_join(homes, judged.client == homes.client).select(judged, home=homes.home.fill_null(""))
+
+
+def judged(requests: Table, files: Table, span: Span) -> Table:
+    """All columns of `requests`, with `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
 
     Bytes asked are those of the range, within the file. Of a range without end that was broken off it is what was
     taken, because many players ask to the end of the file and leave when they have enough.
     """
-    known = (
-        requests.left_join(files, "file")
-        .left_join(homes, requests.client == homes.client)
-        .select(*(requests[name] for name, _ in REQUESTS), files.size_bytes, home=homes.home.fill_null(""))
-    )
+    known = requests.left_join(files, "file").select(*(requests[name] for name, _ in REQUESTS), files.size_bytes)
     time_ms, duration_ms = _sane(known.time_ms), _sane(known.duration_ms)
     size, first, last, body = known.size_bytes, _sane(known.first_byte), _sane(known.last_byte), _sane(known.body_bytes)
     is_given = known.status.isin([200, 206])
@@ -119,7 +120,10 @@ def judged(requests: Table, files: Table, homes: Table, span: Span) -> Table:
 
 
 def tally(requests: Table) -> Table:
-    """One row an appliance, home, file, hour and session; of what does not count, one an appliance and reason."""
+    """Of what was judged and is `at_home`: one row an appliance, home, file, hour and session.
+
+    Of what does not count, one an appliance and reason.
+    """
     counts = requests.reason == ""
     begun_ms = requests.begun_ms
     kbps = requests.throughput_kbps

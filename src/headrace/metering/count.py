@@ -194,8 +194,9 @@ class Meter:
         span = self._span(good)
         files = engine.read([surroundings.files])
         asked = engine.read([one.file for one in good])
-        judged = queries.judged(asked, files, self._homes(asked, surroundings.home_of), span)
-        tallied = engine.keep("tally", queries.tally(judged))
+        judged = queries.judged(asked, files, span)
+        homes = self._homes(asked, surroundings.home_of)
+        tallied = engine.keep("tally", queries.tally(queries.at_home(judged, homes)))
         requests = self._rows(tallied.group_by("appliance").aggregate(requests=tallied.requests.sum()))
         expected: Counter[str] = Counter()
         for one in good:
@@ -225,8 +226,7 @@ class Meter:
 
     def _set_aside(self, run: int, doubtful: Sequence[_Fetched], files: Table, span: Span) -> None:
         """A second look, at the batches of those appliances alone that have something to be set aside."""
-        nowhere = self._engine.rows_of({name: [] for name, _ in queries.HOMES}, queries.HOMES)
-        judged = queries.judged(self._engine.read([one.file for one in doubtful]), files, nowhere, span)
+        judged = queries.judged(self._engine.read([one.file for one in doubtful]), files, span)
         table = queries.set_aside(judged, most=self._limits.aside_rows)
         self._engine.write(table, self._totals.aside_folder(run))
 

@@ -90,7 +90,7 @@ class MeteringLedger:
     ) -> None:
         """Write down a run, all of it or nothing."""
         with self._writing():
-            self._db.execute("INSERT INTO run VALUES (?, ?)", (run, at_s))
+            self._add_run(run, at_s, results)
             self._db.executemany(
                 "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 (
@@ -100,10 +100,6 @@ class MeteringLedger:
                 ),
             )  # fmt: skip
             self._db.executemany(
-                "INSERT INTO result VALUES (?, ?, ?, ?, ?)",
-                ((one.path, one.kind, one.first_hour, one.end_hour, run) for one in results),
-            )
-            self._db.executemany(
                 "INSERT INTO flaw VALUES (?, ?, ?, ?, ?)",
                 ((run, one.appliance, one.reason, one.requests, one.body_bytes) for one in flaws),
             )
@@ -111,12 +107,8 @@ class MeteringLedger:
     def replace(self, run: int, *, at_s: float, old: Iterable[Result], new: Iterable[Result]) -> None:
         """Have totals that hold the same stand for others, all of them or none."""
         with self._writing():
-            self._db.execute("INSERT INTO run VALUES (?, ?)", (run, at_s))
             self._db.executemany("DELETE FROM result WHERE path = ?", ((one.path,) for one in old))
-            self._db.executemany(
-                "INSERT INTO result VALUES (?, ?, ?, ?, ?)",
-                ((one.path, one.kind, one.first_hour, one.end_hour, run) for one in new),
-            )
+            self._add_run(run, at_s, new)
 
     def results_of(self, kind: Kind) -> list[Result]:
         """All totals of a kind."""
@@ -157,6 +149,13 @@ class MeteringLedger:
         """Remember that the store has them no more."""
         with self._writing():
             self._db.executemany("UPDATE batch SET is_gone = 1 WHERE path = ?", ((path,) for path in paths))
+
+    def _add_run(self, run: int, at_s: float, results: Iterable[Result]) -> None:
+        self._db.execute("INSERT INTO run VALUES (?, ?)", (run, at_s))
+        self._db.executemany(
+            "INSERT INTO result VALUES (?, ?, ?, ?, ?)",
+            ((one.path, one.kind, one.first_hour, one.end_hour, run) for one in results),
+        )
 
     @contextmanager
     def _reading(self, query: str, values: Sequence[object] = ()) -> Iterator[sqlite3.Cursor]:
