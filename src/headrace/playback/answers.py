@@ -8,12 +8,11 @@ clocks.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import NamedTuple
 
 from isal import isal_zlib
 
 from headrace.base.ids import ApplianceId, TitleId
+from headrace.playback.answer import DASH, HLS, JSON, Answer, finished, problem
 from headrace.playback.bodies import Bodies
 from headrace.playback.clients import packed_address
 from headrace.playback.config import PlaybackConfig
@@ -27,15 +26,13 @@ from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
 from headrace.steering.rank import Sharing, choose, choose_new, choose_running, walk
 from headrace.steering.runs import Given
-from headrace.wire.codec import encode
-from headrace.wire.operator import Problem
 
 MOST_CLIENTS = 500_000
 """Client addresses whose place is remembered: about 100 MiB."""
 MOST_KNOWN = 100_000
 """Titles whose facts are at hand: about 20 MiB."""
 KEEPING_BYTES = 500
-"""What keeping an answer costs besides its body: key, entry, headers."""
+"""What keeping an answer costs besides its bytes: key and entries."""
 FORK_BYTES = 200
 CELL_DEGREES = 0.5
 """Places are rounded to cells of this size (at most 56 km), so that neighbours share answers."""
@@ -43,34 +40,12 @@ CELL_DEGREES = 0.5
 Locator = Callable[[str], Location | None]
 """Where an address is, as far as a geo-IP database knows."""
 
-HLS = "application/vnd.apple.mpegurl"
-DASH = "application/dash+xml"
-JSON = "application/json"
-PROBLEM = "application/problem+json"
-
 _GZIP = 31
 """zlib's word for: with gzip's header, and the largest window."""
 _GZIP_HEADERS = (("content-encoding", "gzip"), ("vary", "accept-encoding"))
 _LABELS = {
     (kind, reason): f"{kind} 200 {reason}" for kind in Kind for reason in ("origin-only", "pathways", "no-pathway")
 }
-
-
-class Answer(NamedTuple):
-    """A finished answer. Headers that every answer has are added by the service."""
-
-    status: int
-    content_type: str
-    body: bytes
-    label: str
-    """Kind, status and reason, as counted in metrics; one text, as it is looked up for every answer."""
-    headers: tuple[tuple[str, str], ...] = ()
-    first: str = ""
-    """The appliance that a new session begins on, or that a running one is sent to; '' for none."""
-    tier: str = ""
-    """The kind of its site, `last-resort` or `origin`."""
-    session_bps: float = 0.0
-    """What the session is taken to need of it."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -109,16 +84,6 @@ class Place:
     young_bytes: int = 0
     old_bytes: int = 0
     """What they take, so that a new snapshot takes a place over without a look at each answer."""
-
-
-def problem(kind: Kind, status: int, code: str, detail: str, *, retry_after_s: int = 0) -> Answer:
-    """A refusal as an RFC 9457 document."""
-    title = HTTPStatus(status).phrase
-    headers: tuple[tuple[str, str], ...] = ()
-    if retry_after_s:  # Scripts of web pages see the header only when it is exposed.
-        headers = (("retry-after", str(retry_after_s)), ("access-control-expose-headers", "retry-after"))
-    body = encode(Problem(title=title, status=status, code=code, detail=detail))
-    return Answer(status=status, content_type=PROBLEM, body=body, label=f"{kind} {status} {code}", headers=headers)
 
 
 class Answers:
@@ -284,16 +249,15 @@ class Answers:
             url = f"{self._public_url or base_url}/v1/steering/dash/{title.title.title_id}?{query}"
             body = self._bodies.mpd(title.title, pathways, steering_url=url)
             content_type = DASH
-        answer = Answer(
-            status=200,
-            content_type=content_type,
-            body=isal_zlib.compress(body, 1, _GZIP) if is_gzip else body,
-            label=_LABELS[kind, self._reason(pathways)],
+        answer = finished(
+            200,
+            content_type,
+            isal_zlib.compress(body, 1, _GZIP) if is_gzip else body,
+            _LABELS[kind, self._reason(pathways)],
             headers=_GZIP_HEADERS if is_gzip else (),
-            first=given.best,
-            tier=self._tier(given),
-            session_bps=self._session_bps or title.usual_bps,
         )
+        bps = self._session_bps or title.usual_bps
+        answer = answer._replace(first=given.best, tier=self._tier(given), session_bps=bps)
         return self._keep(place, key, answer, given)
 
     def steering(self, place: Place, asked: Asked, query: SteeringQuery, *, client: str, key: object = None) -> Answer:
@@ -312,14 +276,9 @@ class Answers:
             return problem(kind, 503, "no-pathway", "no pathway for this title now", retry_after_s=self._retry_after_s)
         protocol = Protocol.HLS if kind is Kind.HLS_STEERING else Protocol.DASH
         body = write_manifest(protocol, self.compiled, title, pathways, query, ttl_s=self._settings.ttl_s)
-        answer = Answer(
-            status=200,
-            content_type=JSON,
-            body=body,
-            label=_LABELS[kind, self._reason(pathways)],
-            first=given.best if session.current not in (None, given.best) else "",
-            session_bps=self._session_bps or title.usual_bps,
-        )
+        answer = finished(200, JSON, body, _LABELS[kind, self._reason(pathways)])
+        if session.current not in (None, given.best):
+            answer = answer._replace(first=given.best, session_bps=self._session_bps or title.usual_bps)
         if key is None:
             return answer
         return self._keep(place, key, answer, given)
@@ -344,13 +303,8 @@ class Answers:
         if target is None:
             detail = "no other appliance holds this file, and no origin is set"
             return problem(asked.kind, 503, "no-pathway", detail, retry_after_s=self._retry_after_s)
-        return Answer(
-            status=302,
-            content_type="text/plain",
-            body=b"",
-            label=f"{asked.kind} 302 {'appliance' if rest else 'origin'}",
-            headers=(("location", target.base_url + path),),
-        )
+        label = f"{asked.kind} 302 {'appliance' if rest else 'origin'}"
+        return finished(302, "text/plain", b"", label, headers=(("location", target.base_url + path),))
 
     def explain(
         self, client: str, title_name: TitleId, *, now_s: float, past: CompiledSnapshot | None = None
@@ -451,7 +405,7 @@ def _size(kept: Answer | Fork | None) -> int:
     if kept is None:
         return 0
     if isinstance(kept, Answer):
-        return KEEPING_BYTES + len(kept.body)
+        return KEEPING_BYTES + len(kept.head) + len(kept.body)
     return FORK_BYTES + sum(map(_size, kept.sides))
 
 

@@ -7,7 +7,7 @@ order, 4 or 16 of them.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -34,13 +34,13 @@ class ClientReader:
             known = self._is_proxy[host] = packed is not None and self._is_in_networks(packed)
         return known
 
-    def from_x_forwarded_for(self, values: Iterable[str]) -> str | None:
-        """The client's address of one or more X-Forwarded-For lines; None where there is none."""
-        return self._last_stranger([part for line in values for part in line.split(",")])
+    def from_x_forwarded_for(self, value: str) -> str | None:
+        """The client's address of X-Forwarded-For, lines joined by commas; None where there is none."""
+        return self._last_stranger(value.split(","))
 
-    def from_forwarded(self, values: Iterable[str]) -> str | None:
-        """The client's address of one or more Forwarded lines (RFC 7239)."""
-        return self._last_stranger([found.strip('"') for line in values for found in _FORWARDED_FOR.findall(line)])
+    def from_forwarded(self, value: str) -> str | None:
+        """The client's address of Forwarded (RFC 7239), lines joined by commas."""
+        return self._last_stranger([found.strip('"') for found in _FORWARDED_FOR.findall(value)])
 
     def _last_stranger(self, hops: list[str]) -> str | None:
         address = None

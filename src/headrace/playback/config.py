@@ -22,6 +22,9 @@ class ListenSettings:
     workers: int
     tls_certificate: str
     tls_key: str
+    connections: int
+    """At most, per worker."""
+    idle_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +202,8 @@ def _check_ranges(config: PlaybackConfig, source: str) -> None:
     for key, value, least, most in (
         ("listen.port", config.listen.port, 1, 65535),
         ("listen.workers", config.listen.workers, 0, 1024),
+        ("listen.connections", config.listen.connections, 1, 10_000_000),
+        ("listen.idle_s", config.listen.idle_s, 1, 86_400),
         ("control.timeout_s", config.control.timeout_s, 0.1, 300),
         ("control.poll_interval_s", config.control.poll_interval_s, 0.05, 3600),
         ("control.retry_most_s", config.control.retry_most_s, 0.1, 3600),

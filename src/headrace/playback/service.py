@@ -1,21 +1,22 @@
-"""The application that players ask: one RSGI callable, a dictionary look-up for most answers, two loops beside it.
+"""What players are answered: a dictionary look-up for most of them, within the turn of the loop that read the request.
 
 A request is read (`requests`, `clients`), decided (`answers`) and counted (`counters`); the snapshot is exchanged under
 it by one assignment (`keeper`). Answers to players carry the snapshot's version and age, may be read by any web page
-(CORS) and are never cached: they hold for one client at one moment.
+(CORS) and are never cached: they hold for one client at one moment. Reading HTTP off a socket is `adapters/http`'s.
 """
 
-import asyncio
 import hmac
 import logging
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from headrace.base.clock import Clock
 from headrace.playback.adapters.session_log import SessionLog
 from headrace.playback.adapters.tally import TallyFolder
-from headrace.playback.answers import JSON, Answer, Answers, Place, problem
+from headrace.playback.answer import JSON, Answer, finished, problem
+from headrace.playback.answers import Answers, Place
 from headrace.playback.clients import ClientReader, is_loopback
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import SAMPLE_EVERY, Counters, add_up, exposition, to_record
@@ -33,38 +34,25 @@ MOST_PATHS = 200_000
 MOST_CLIENTS_COUNTED = 200_000
 MOST_HOSTS = 1000
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_PREFLIGHT = [
-    ("access-control-allow-origin", "*"),
-    ("access-control-allow-methods", "GET, HEAD, OPTIONS"),
+_METHODS = "GET, HEAD, OPTIONS"
+_PREFLIGHT = (
+    ("access-control-allow-methods", _METHODS),
     ("access-control-allow-headers", "*"),
     ("access-control-max-age", "86400"),
-]
+)
+
+Headers = Mapping[bytes, bytes]
+"""Request headers by name in lower case; several lines of one name are one value, joined by commas (RFC 9110, 5.3)."""
 
 
-class Headers(Protocol):
-    """Request headers as granian hands them in."""
+class Peer(NamedTuple):
+    """The other end of a connection."""
 
-    def get(self, key: str, default: Any = None) -> Any: ...
-    def get_all(self, key: str) -> list[str]: ...
-
-
-class Scope(Protocol):
-    """A request as granian hands it in (RSGI 1.6)."""
-
-    method: str
-    path: str
-    query_string: str
-    client: str
+    address: str
+    """As text, without port; an IPv4 address as one."""
     scheme: str
-    authority: str | None
-    headers: Headers
-
-
-class Reply(Protocol):
-    """What an RSGI application answers through."""
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None: ...
+    is_proxy: bool
+    """True when it is believed what it says of its clients."""
 
 
 class PlaybackService:
@@ -85,10 +73,12 @@ class PlaybackService:
         self._token = token
         self._clients = ClientReader(config.clients.trusted_proxies)
         self._trusts_proxies = bool(config.clients.trusted_proxies)
-        self._address_header = config.clients.address_header
+        self._address_header = config.clients.address_header.encode()
+        self._is_forwarded = config.clients.address_header == "forwarded"
+        self._has_public_url = bool(config.answers.public_url)
         self._most_url_bytes = config.limits.url_bytes
         self._paths: dict[str, Asked] = {}
-        self._base_urls: dict[tuple[str, str], str] = {}
+        self._base_urls: dict[tuple[str, bytes], str] = {}
         self._asked_by: dict[str, int] = {}
         self._begun_by: dict[str, int] = {}
         self.session_log = SessionLog(config.log.file, most_bytes=config.log.most_bytes)
@@ -96,19 +86,28 @@ class PlaybackService:
         self._most_begun = config.load.sessions_per_client
         self._window = 0
         self._number = 0
-        self._common: dict[str, list[tuple[str, str]]] = {}
+        self._tails: tuple[bytes, bytes] | None = None
 
-    async def handle(self, scope: Scope, reply: Reply) -> None:
-        """Answer one request. The top of the loop over requests: whatever fails becomes a 500."""
+    def meet(self, address: str, scheme: str) -> Peer:
+        """A new connection's other end."""
+        return Peer(address, scheme, self._trusts_proxies and self._clients.is_proxy(address))
+
+    def may_block(self, target: str) -> bool:
+        """True when the answer may read a snapshot from disk: such requests are answered in a thread."""
+        return target.startswith(_EXPLAIN_PATH) and "at=" in target
+
+    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, *, is_last: bool) -> bytes:
+        """All bytes of the answer to one request. The top of the loop over requests: whatever fails becomes a 500.
+
+        Args:
+            target: path and query, as they were sent.
+            is_last: the connection ends with this answer, which says so.
+        """
         self._number += 1
         is_measured = not self._number % SAMPLE_EVERY
         started_s = self._clock.monotonic_s() if is_measured else 0.0
-        method, path = scope.method, scope.path
         try:
-            if path == _EXPLAIN_PATH and "at=" in scope.query_string:
-                answer = await asyncio.to_thread(self.answer, scope, method, path)  # It may read a snapshot from disk.
-            else:
-                answer = self.answer(scope, method, path)
+            answer = self.answer(peer, method, target, headers)
         except Exception:
             _log.exception("request_failed")
             answer = problem(Kind.OTHER, 500, "internal", "this request failed here; the log says why")
@@ -116,37 +115,40 @@ class PlaybackService:
             self._counters.took(self._clock.monotonic_s() - started_s)
         counts = self._counters.answers
         counts[answer.label] = counts.get(answer.label, 0) + 1
-        headers = self._common.get(answer.content_type) or self._common_headers(answer.content_type)
-        if answer.headers:
-            headers = [*headers, *answer.headers]
-        if method == "GET":
-            reply.response_bytes(answer.status, headers, answer.body)
-        else:
-            _reply_to_other(reply, method, answer, headers)
+        tail = (self._tails or self._new_tails())[is_last]
+        if method == b"HEAD":
+            return answer.head + tail
+        return b"".join((answer.head, tail, answer.body))
 
-    def answer(self, scope: Scope, method: str, path: str) -> Answer:
-        """Decide an answer. Method and path are handed in as each look at the scope costs as much as a look-up."""
-        query = scope.query_string
+    def refuse(self, status: int, code: str, detail: str) -> bytes:
+        """The last answer on a connection that says what cannot be read or is too much."""
+        answer = problem(Kind.OTHER, status, code, detail)
+        self._counters.answers[answer.label] = self._counters.answers.get(answer.label, 0) + 1
+        return b"".join((answer.head, (self._tails or self._new_tails())[True], answer.body))
+
+    def answer(self, peer: Peer, method: bytes, target: str, headers: Headers) -> Answer:
+        """Decide an answer."""
+        path, _, query = target.partition("?")
         asked = self._paths.get(path) or self._read_path(path)
-        if method not in {"GET", "HEAD"}:
+        if method not in {b"GET", b"HEAD"}:
             return _answer_to_other(asked, method)
-        if len(path) + len(query) > self._most_url_bytes:
+        if len(target) > self._most_url_bytes:
             return problem(asked.kind, 414, "uri-too-long", f"at most {self._most_url_bytes} bytes are read")
         if not asked.is_for_players:
-            return self._for_operators(asked, scope)
+            return self._for_operators(asked, peer, query, headers)
         answers = self.answers
         if answers is None:
             return self._not_now(asked.kind, "no-snapshot", "this steering node has no snapshot yet")
-        headers, kind = scope.headers, asked.kind
-        client, place = self._client(answers, scope, headers)
+        kind = asked.kind
+        client, place = self._client(answers, peer, headers)
         if kind is _MASTER or kind is _MPD:
-            base_url = self._base_url(scope, headers) if kind is _MPD else ""
-            is_gzip = "gzip" in (headers.get("accept-encoding") or "")
+            base_url = self._base_url(peer, headers) if kind is _MPD else ""
+            is_gzip = b"gzip" in headers.get(b"accept-encoding", b"")
             key = (path, base_url, is_gzip)
             answer = answers.find(place, key, client, asked) or answers.playlist(
                 place, asked, base_url, client=client, key=key, is_gzip=is_gzip
             )
-            if answer.status == 200 and method == "GET":
+            if answer.status == 200 and method == b"GET":
                 self._begun(answers, asked, answer, client)
             return answer
         if kind is _FILE:
@@ -158,7 +160,7 @@ class PlaybackService:
 
     def new_second(self) -> None:
         """Called about each second: refreshes the age in headers, the window of limits and the counters on disk."""
-        self._common.clear()
+        self._tails = None
         window = int(self._clock.monotonic_s() / 10)
         if window != self._window:
             self._window = window
@@ -173,7 +175,7 @@ class PlaybackService:
     def install(self, answers: Answers) -> None:
         """Put another snapshot in force."""
         self.answers = answers
-        self._common.clear()
+        self._tails = None
 
     def _read_path(self, path: str) -> Asked:
         asked = read_path(path) if len(path) <= self._most_url_bytes else Asked(kind=Kind.OTHER)
@@ -183,17 +185,17 @@ class PlaybackService:
             self._paths[path] = asked
         return asked
 
-    def _client(self, answers: Answers, scope: Scope, headers: Headers) -> tuple[str, Place]:
+    def _client(self, answers: Answers, peer: Peer, headers: Headers) -> tuple[str, Place]:
         """The client's address and its place."""
-        client = _peer(scope)
-        if self._trusts_proxies and self._clients.is_proxy(client):
-            lines = headers.get_all(self._address_header)
-            if self._address_header == "forwarded":
-                client = self._clients.from_forwarded(lines) or client
-            elif len(lines) == 1 and (place := answers.find_place(lines[0])) is not None:
-                return lines[0], place  # One bare address, as most are: nothing of it needs to be read.
+        client = peer.address
+        if peer.is_proxy:
+            given = headers.get(self._address_header, b"").decode("latin-1")
+            if self._is_forwarded:
+                client = self._clients.from_forwarded(given) or client
+            elif (place := answers.find_place(given)) is not None:
+                return given, place  # One bare address, as most are: nothing of it needs to be read.
             else:
-                client = self._clients.from_x_forwarded_for(lines) or client
+                client = self._clients.from_x_forwarded_for(given) or client
         return client, answers.place(client)
 
     def _steering(self, answers: Answers, place: Place, asked: Asked, client: str, path: str, query: str) -> Answer:
@@ -252,30 +254,31 @@ class PlaybackService:
             return problem(asked.kind, 400, "invalid-query", str(error))
         return answers.redirect(place, asked, sources, path + read_cmcd(query))
 
-    def _base_url(self, scope: Scope, headers: Headers) -> str:
+    def _base_url(self, peer: Peer, headers: Headers) -> str:
         """This service's URL as this client sees it; '' where it is set, or where the client's Host is none."""
-        if self._config.answers.public_url:
+        if self._has_public_url:
             return ""
-        host, scheme = scope.authority or headers.get("host") or "", scope.scheme
-        if self._trusts_proxies and headers.get("x-forwarded-proto") == "https":
-            scheme = "https" if self._clients.is_proxy(_peer(scope)) else scheme
+        host, scheme = headers.get(b"host", b""), peer.scheme
+        if peer.is_proxy and headers.get(b"x-forwarded-proto") == b"https":
+            scheme = "https"
         known = self._base_urls.get((scheme, host))
         if known is None:
             if len(self._base_urls) >= MOST_HOSTS:
                 self._base_urls.clear()
-            known = self._base_urls[(scheme, host)] = f"{scheme}://{host}" if _is_host(host) else ""
+            text = host.decode("latin-1")
+            known = self._base_urls[(scheme, host)] = f"{scheme}://{text}" if _is_host(text) else ""
         return known
 
     def _not_now(self, kind: Kind, code: str, detail: str) -> Answer:
         return problem(kind, 503, code, detail, retry_after_s=self._config.limits.retry_after_s)
 
-    def _for_operators(self, asked: Asked, scope: Scope) -> Answer:
+    def _for_operators(self, asked: Asked, peer: Peer, query: str, headers: Headers) -> Answer:
         if asked.kind is Kind.HEALTH:
             return self._health()
         if asked.kind is Kind.METRICS:
-            return self._refusal(scope, asked.kind) or self._metrics()
+            return self._refusal(peer, headers, asked.kind) or self._metrics()
         if asked.kind is Kind.EXPLAIN:
-            return self._refusal(scope, asked.kind) or self._explain(scope.query_string)
+            return self._refusal(peer, headers, asked.kind) or self._explain(query)
         return problem(asked.kind, 404, "not-found", "nothing is answered at this path")
 
     def _health(self) -> Answer:
@@ -283,14 +286,14 @@ class PlaybackService:
             return self._not_now(Kind.HEALTH, "no-snapshot", "this steering node has no snapshot yet")
         compiled = self.answers.compiled
         body = b'{"status":"ok","snapshot_version":%d,"snapshot_age_s":%.1f}' % (compiled.version, self._age_s())
-        return Answer(status=200, content_type=JSON, body=body, label="health 200 ok")
+        return finished(200, JSON, body, "health 200 ok")
 
     def _metrics(self) -> Answer:
         total = add_up([to_record(self._counters), *self._tally.others()])
         compiled = self.answers.compiled if self.answers else None
         kept_bytes = self.answers.kept_bytes if self.answers else 0
         body = exposition(total, compiled, kept_bytes=kept_bytes, now_s=self._clock.now_s())
-        return Answer(status=200, content_type=TEXT, body=body, label="metrics 200 ok")
+        return finished(200, TEXT, body, "metrics 200 ok")
 
     def _explain(self, text: str) -> Answer:
         if self.answers is None:
@@ -317,31 +320,33 @@ class PlaybackService:
         found = self.answers.explain(client, asked.title_id, now_s=now_s, past=past)
         if found is None:
             return problem(Kind.EXPLAIN, 400, "invalid-client", f"client {client[:60]!r} is not an IP address")
-        return Answer(status=200, content_type=JSON, body=encode(found), label="explain 200 ok")
+        return finished(200, JSON, encode(found), "explain 200 ok")
 
-    def _refusal(self, scope: Scope, kind: Kind) -> Answer | None:
+    def _refusal(self, peer: Peer, headers: Headers, kind: Kind) -> Answer | None:
         """Why this request may not look inside; None when it may."""
         if self._token:
-            given = (scope.headers.get("authorization") or "").removeprefix("Bearer ").encode()
+            given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
             if hmac.compare_digest(given, self._token.encode()):
                 return None
             return problem(kind, 401, "unauthorized", "this needs the token of explain.token_file")
-        is_forwarded = any(scope.headers.get(name) for name in ("x-forwarded-for", "forwarded"))
-        if is_forwarded or not is_loopback(_peer(scope)):
+        is_forwarded = any(headers.get(name) for name in (b"x-forwarded-for", b"forwarded"))
+        if is_forwarded or not is_loopback(peer.address):
             return problem(kind, 403, "forbidden", "only this machine may ask, as explain.token_file is not set")
         return None
 
-    def _common_headers(self, content_type: str) -> list[tuple[str, str]]:
-        headers = [
-            ("content-type", content_type),
-            ("cache-control", "no-store"),
-            ("access-control-allow-origin", "*"),
+    def _new_tails(self) -> tuple[bytes, bytes]:
+        """What stands between head and body in every answer of this second; the other one ends its connection."""
+        now_s = self._clock.now_s()
+        lines = [
+            f"date: {formatdate(now_s, usegmt=True)}",
+            "cache-control: no-store",
+            "access-control-allow-origin: *",
         ]
         if self.answers is not None:
-            version = self.answers.compiled.version
-            headers.append(("headrace-snapshot", f"version={version}; age={self._age_s():.0f}"))
-        self._common[content_type] = headers
-        return headers
+            lines.append(f"headrace-snapshot: version={self.answers.compiled.version}; age={self._age_s():.0f}")
+        tail = "\r\n".join([*lines, "", ""]).encode("ascii")
+        self._tails = (tail, b"connection: close\r\n" + tail)
+        return self._tails
 
     def _age_s(self) -> float:
         assert self.answers is not None
@@ -361,25 +366,11 @@ def _instant(text: str) -> float | None:
     return value if 0 <= value < 1e11 else None
 
 
-def _answer_to_other(asked: Asked, method: str) -> Answer:
-    if method == "OPTIONS":
-        return Answer(status=204, content_type=JSON, body=b"", label=f"{asked.kind} 204 preflight")
-    return problem(asked.kind, 405, "method-not-allowed", "GET, HEAD and OPTIONS are answered here")
-
-
-def _reply_to_other(reply: Reply, method: str, answer: Answer, headers: list[tuple[str, str]]) -> None:
-    if answer.status == 204:
-        reply.response_empty(204, _PREFLIGHT)
-    elif method == "HEAD":
-        reply.response_empty(answer.status, [*headers, ("content-length", str(len(answer.body)))])
-    else:
-        reply.response_bytes(answer.status, headers, answer.body)
-
-
-def _peer(scope: Scope) -> str:
-    """Address of the other end of the connection; granian gives it with its port, IPv6 in brackets or not."""
-    peer = scope.client.rpartition(":")[0]
-    return peer[1:-1] if peer[:1] == "[" else peer
+def _answer_to_other(asked: Asked, method: bytes) -> Answer:
+    if method == b"OPTIONS":
+        return finished(204, "", b"", f"{asked.kind} 204 preflight", headers=_PREFLIGHT)
+    detail = f"{_METHODS} are answered here"
+    return problem(asked.kind, 405, "method-not-allowed", detail, headers=(("allow", _METHODS),))
 
 
 def _is_host(text: str) -> bool:

@@ -1,7 +1,6 @@
-"""A request and a reply as granian hands them in, and settings, for tests."""
+"""Requests and answers of a service without a socket, and settings, for tests."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from headrace.playback.config import PlaybackConfig, parse_playback_config
 from headrace.playback.service import Headers
@@ -20,49 +19,31 @@ def make_config(extra: str = "") -> PlaybackConfig:
     return parse_playback_config(REQUIRED + extra, source="test")
 
 
-class FakeHeaders:
-    """Request headers: names in lower case, several lines of one name kept."""
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer, read from its bytes."""
 
-    def __init__(self, lines: tuple[tuple[str, str], ...]) -> None:
-        self._lines = lines
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return next((value for name, value in self._lines if name == key), default)
-
-    def get_all(self, key: str) -> list[str]:
-        return [value for name, value in self._lines if name == key]
-
-
-@dataclass(kw_only=True)
-class FakeScope:
-    """A request."""
-
-    path: str
-    query_string: str = ""
-    method: str = "GET"
-    client: str = "192.0.2.1:50000"
-    scheme: str = "http"
-    authority: str | None = None
-    header_lines: tuple[tuple[str, str], ...] = (("host", "steer.example:8500"),)
-    headers: Headers = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.headers = FakeHeaders(self.header_lines)
-
-
-@dataclass(kw_only=True)
-class FakeReply:
-    """Keeps what was answered."""
-
-    status: int = 0
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b""
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
-        self.status, self.headers, self.body = status, headers, b""
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
 
     def header(self, name: str) -> str:
+        """The first header of this name, '' without one."""
         return next((value for key, value in self.headers if key == name), "")
+
+
+def read_reply(message: bytes) -> Reply:
+    """Read one whole answer; what follows its head is its body."""
+    head, _, body = message.partition(b"\r\n\r\n")
+    first, *lines = head.decode("ascii").split("\r\n")
+    pairs = [line.partition(": ") for line in lines]
+    return Reply(status=int(first.split()[1]), headers=tuple((name, value) for name, _, value in pairs), body=body)
+
+
+def headers_of(lines: tuple[tuple[str, str], ...]) -> Headers:
+    """Request headers as the service gets them; what Latin-1 does not have goes in as UTF-8."""
+    headers: dict[bytes, bytes] = {}
+    for name, text in lines:
+        key, value = name.lower().encode(), text.encode("utf-8", "surrogateescape")
+        headers[key] = headers[key] + b", " + value if key in headers else value
+    return headers

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from headrace.base.clock import ManualClock
 from headrace.playback.adapters.tally import TallyFolder
+from headrace.playback.answer import Answer
 from headrace.playback.answers import Answers
 from headrace.playback.bodies import Bodies
 from headrace.playback.counters import Counters
 from headrace.playback.service import PlaybackService
-from headrace.playback.testing import FakeReply, FakeScope, make_config
+from headrace.playback.testing import Reply, headers_of, make_config, read_reply
 from headrace.steering.approach import Location
 from headrace.steering.compile import compile_snapshot
 from headrace.steering.model import SteeringSnapshot
@@ -53,11 +53,37 @@ class Node:
         compiled = self.service.answers.compiled
         self.service.install(Answers(compiled, self.config, None, self.bodies, self.ledger))
 
-    async def ask(self, path: str, query: str = "", **changes: Any) -> FakeReply:
-        """One request; `changes` are fields of `FakeScope`."""
-        reply, scope = FakeReply(), FakeScope(path=path, query_string=query, **changes)
-        await self.service.handle(scope, reply)
-        return reply
+    def answer(
+        self,
+        path: str,
+        query: str = "",
+        *,
+        client: str = "192.0.2.1",
+        method: str = "GET",
+        scheme: str = "http",
+        header_lines: tuple[tuple[str, str], ...] = (("host", "steer.example:8500"),),
+    ) -> Answer:
+        """One request, decided."""
+        peer = self.service.meet(client, scheme)
+        return self.service.answer(peer, method.encode(), _target(path, query), headers_of(header_lines))
+
+    def ask(
+        self,
+        path: str,
+        query: str = "",
+        *,
+        client: str = "192.0.2.1",
+        method: str = "GET",
+        scheme: str = "http",
+        header_lines: tuple[tuple[str, str], ...] = (("host", "steer.example:8500"),),
+    ) -> Reply:
+        """One request and its answer, as it is sent."""
+        peer, headers = self.service.meet(client, scheme), headers_of(header_lines)
+        return read_reply(self.service.respond(peer, method.encode(), _target(path, query), headers, is_last=False))
+
+
+def _target(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
 
 
 def order_of(playlist: bytes) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -100,9 +101,10 @@ class SnapshotServer:
 class SteeringNode:
     """One steering node on a free port; its state folder outlives its processes."""
 
-    def __init__(self, folder: Path, control_port: int, *, workers: int = 1, extra: str = "") -> None:
+    def __init__(self, folder: Path, control_port: int, *, workers: int = 1, extra: str = "", listen: str = "") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.verify: ssl.SSLContext | bool = True
         self.state = folder / "state"
         self._log_path = folder / "steer.log"
         self._config = folder / "steer.toml"
@@ -112,6 +114,7 @@ class SteeringNode:
 [listen]
 port = {self.port}
 workers = {workers}
+{listen}
 [control]
 urls = ["http://127.0.0.1:{control_port}"]
 token_file = "{folder / "token"}"
@@ -157,7 +160,7 @@ folder = "{self.state}"
         os.kill(self.workers()[0], signal.SIGKILL)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=5.0, trust_env=False, **options)
+        return httpx.get(self.url + path, timeout=5.0, trust_env=False, verify=self.verify, **options)
 
     def version(self) -> int:
         answer = self.get("/healthz")

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from headrace.playback.bodies import Bodies
 from headrace.playback.config import PlaybackConfig
 from headrace.playback.counters import Counters
 from headrace.playback.keeper import Keeper, keep_pulling
-from headrace.playback.service import PlaybackService, Reply, Scope
+from headrace.playback.service import PlaybackService
 from headrace.steering.compile import CompiledSnapshot
 from headrace.wire.client import open_client
 
@@ -47,13 +46,13 @@ class Launch:
     parent_pid: int
 
     def __call__(self) -> "Worker":
-        """Make the application of this worker process."""
+        """Make the worker of this process."""
         set_up_logging(self.log_level)
         return Worker(self)
 
 
 class Worker:
-    """The RSGI application with its loops."""
+    """The service with its loops, which run while it is entered."""
 
     def __init__(self, launch: Launch) -> None:
         config = launch.config
@@ -88,21 +87,17 @@ class Worker:
         self.service.past = self._keeper.at
         self._main: asyncio.Task[None] | None = None
 
-    @property
-    def __rsgi__(self) -> Callable[[Scope, Reply], Coroutine[None, None, None]]:
-        """The service's own method: a request costs no frame here."""
-        return self.service.handle
-
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Called before the first request: the snapshot on disk is in force from it on."""
+    async def __aenter__(self) -> PlaybackService:
+        """The snapshot on disk is in force before the first request; the loops run from here on."""
         self._keeper.load()
-        self._main = loop.create_task(self._run(), name="playback")
+        self._main = asyncio.get_running_loop().create_task(self._run(), name="playback")
+        return self.service
 
-    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Called after the last request: end the loops, leave the counters, let another worker pull."""
+    async def __aexit__(self, *_: object) -> None:
+        """After the last request: end the loops, leave the counters, let another worker pull."""
         if self._main is not None:
             self._main.cancel()
-            loop.run_until_complete(asyncio.gather(self._main, return_exceptions=True))
+            await asyncio.gather(self._main, return_exceptions=True)
         self.service.leave_counters()
         self._lock.release()
 

@@ -3,9 +3,15 @@
 import json
 import signal
 import socket
+import ssl
 import subprocess
+import threading
+import warnings
 from pathlib import Path
 
+import pytest
+
+from headrace.appliance.testing_nginx import make_certificate
 from headrace.playback.testing_process import HEADRACE, MASTER, SnapshotServer, SteeringNode, at
 
 
@@ -72,6 +78,76 @@ def test_hostile_requests(node: SteeringNode) -> None:
         assert b"<c>" not in answer_head
     assert node.get(MASTER).status_code == 200
     assert "request_failed" not in node.log()
+
+
+def test_requests_that_came_before_the_end_are_answered(node: SteeringNode) -> None:
+    node.start()
+    node.wait(lambda: node.version() == 5)
+    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as idle, \
+            socket.create_connection(("127.0.0.1", node.port), timeout=5) as begun:  # fmt: skip
+        begun.sendall(f"GET {MASTER} HTTP/1.1\r\nHost".encode())
+        idle.sendall(f"GET {MASTER} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert idle.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        ending = threading.Thread(target=node.close)
+        ending.start()
+        node.wait(lambda: not node.is_listening())
+        begun.sendall(b": x\r\n\r\n")
+        answer = begun.recv(65_536)
+        ending.join(20)
+    assert not ending.is_alive()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_both_families_and_tls(tmp_path: Path, control: SnapshotServer) -> None:
+    certificate, key = make_certificate(tmp_path)
+    listen = f'host = "::"\ntls_certificate = "{certificate}"\ntls_key = "{key}"'
+    node = SteeringNode(tmp_path, control.port, listen=listen)
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    node.url = f"https://127.0.0.1:{node.port}"
+    node.verify = context
+    node.start()
+    try:
+        node.wait(lambda: node.version() == 5)
+        for host in ("127.0.0.1", "[::1]"):
+            node.url = f"https://{host}:{node.port}"
+            answer = node.get("/v1/titles/film/manifest.mpd")
+            assert answer.status_code == 200
+            assert f">{node.url}/v1/steering/dash/film?p=" in answer.text
+            assert node.get("/metrics").status_code == 200, "this machine's, in either family"
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with socket.create_connection(("127.0.0.1", node.port), timeout=5) as plain, pytest.raises(ssl.SSLError):
+            old.wrap_socket(plain)
+    finally:
+        node.close()
+
+
+def test_tls_files_that_cannot_be_read_are_said_clearly(tmp_path: Path, control: SnapshotServer) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    for name in ("bad.pem", "none.pem"):
+        listen = f'tls_certificate = "{tmp_path / name}"\ntls_key = "{tmp_path / name}"'
+        SteeringNode(tmp_path, control.port, listen=listen)
+        command = [HEADRACE, "steer", "--config", str(tmp_path / "steer.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 42
+        assert str(tmp_path / name) in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_cannot_start_is_tried_again_with_pauses(node: SteeringNode) -> None:
+    node.start()
+    node.wait(lambda: node.version() == 5)
+    before = node.log().count("worker_ended")
+    (node.state.parent / "token").write_text("")
+    node.kill_worker()
+    node.wait(lambda: node.log().count("worker_ended") >= before + 3)
+    (node.state.parent / "token").write_text("read-token\n")
+    node.wait(lambda: node.get(MASTER).status_code == 200)
 
 
 def test_a_taken_port_is_said_clearly(node: SteeringNode, tmp_path: Path) -> None:
