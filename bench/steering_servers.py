@@ -61,7 +61,7 @@ class Constant:
     def may_block(self, target):
         return False
 
-    def respond(self, peer, method, target, headers, *, is_last):
+    def respond(self, peer, method, target, headers, is_last):
         return ANSWER
 
 settings = ListenSettings(

@@ -187,7 +187,8 @@ class Answers:
 
     def needed_bps(self, asked: Asked) -> float:
         """Throughput below which a pathway counts as slow for the asked title."""
-        return self._facts(asked)[0]
+        known = self._known.get(asked.title_id)
+        return known[0] if known else self._facts(asked)[0]
 
     def _facts(self, asked: Asked) -> tuple[float, int]:
         """Of the asked title: see `needed_bps`, and its key."""
@@ -213,7 +214,7 @@ class Answers:
             place.old_bytes -= moved
             self.old_bytes -= moved
         levels = self.ledger.levels
-        if kept.answer is not None and levels.keys().isdisjoint(kept.names):
+        if kept.answer is not None and (not levels or levels.keys().isdisjoint(kept.names)):
             return kept.answer
         found, draw = kept.others, -1
         while isinstance(found, Fork):

@@ -75,6 +75,7 @@ class PlaybackService:
         self._trusts_proxies = bool(config.clients.trusted_proxies)
         self._address_header = config.clients.address_header.encode()
         self._is_forwarded = config.clients.address_header == "forwarded"
+        self._most_asked = config.limits.per_client_per_10s
         self._has_public_url = bool(config.answers.public_url)
         self._most_url_bytes = config.limits.url_bytes
         self._paths: dict[str, Asked] = {}
@@ -96,7 +97,7 @@ class PlaybackService:
         """True when the answer may read a snapshot from disk: such requests are answered in a thread."""
         return target.startswith(_EXPLAIN_PATH) and "at=" in target
 
-    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, *, is_last: bool) -> bytes:
+    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, is_last: bool) -> bytes:
         """All bytes of the answer to one request. The top of the loop over requests: whatever fails becomes a 500.
 
         Args:
@@ -199,7 +200,7 @@ class PlaybackService:
         return client, answers.place(client)
 
     def _steering(self, answers: Answers, place: Place, asked: Asked, client: str, path: str, query: str) -> Answer:
-        most = self._config.limits.per_client_per_10s
+        most = self._most_asked
         if most or self.is_overloaded:
             count = self._asked_by[client] = self._asked_by.get(client, 0) + 1
             if self.is_overloaded or count > most:
@@ -208,7 +209,7 @@ class PlaybackService:
                 self._asked_by.clear()
         head, _, tail = query.rpartition("_throughput=")
         key: object = query
-        if tail.isdecimal() and tail.isascii() and len(tail) <= 13:
+        if len(tail) <= 13 and tail.isascii() and tail.isdecimal():
             bps = int(tail)
             key = (path, head, bps != UNMEASURED_BPS and bps < answers.needed_bps(asked))
             kept = answers.find(place, key, client, asked)

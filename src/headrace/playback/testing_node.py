@@ -79,7 +79,7 @@ class Node:
     ) -> Reply:
         """One request and its answer, as it is sent."""
         peer, headers = self.service.meet(client, scheme), headers_of(header_lines)
-        return read_reply(self.service.respond(peer, method.encode(), _target(path, query), headers, is_last=False))
+        return read_reply(self.service.respond(peer, method.encode(), _target(path, query), headers, False))
 
 
 def _target(path: str, query: str) -> str:

@@ -23,7 +23,7 @@ from headrace.steering.library import CompiledTitle
 from headrace.steering.load import REFUSES, STEPS, TAKES, LoadRules, Met, fresh_levels, is_taken, outcome, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.rendezvous import hash_key, rendezvous_score
-from headrace.steering.runs import Given, Memory, Pick, Run
+from headrace.steering.runs import Given, Pick, first_picks, given_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +148,9 @@ def choose(
 class _Plan:
     """How new sessions go through the steps of an approach."""
 
-    __slots__ = ("last_resort", "last_start", "routed", "start")
+    __slots__ = ("last_resort", "routed")
 
-    def __init__(self, compiled: CompiledSnapshot, ways: Approaches, limits: Limits) -> None:
-        self.start = compiled.memory.start(limits.pathways, limits.sites, is_last_resort=False)
-        self.last_start = compiled.memory.start(limits.pathways, limits.sites, is_last_resort=True)
+    def __init__(self, ways: Approaches) -> None:
         self.routed: list[Any] = [hearers for _, hearers in ways.routed.steps]
         """Hearers, and `Picks` once they were asked for."""
         self.last_resort: list[Any] = [hearers for _, hearers in ways.last_resort.steps]
@@ -175,34 +173,16 @@ def _given_while_all_take(compiled: CompiledSnapshot, ways: Approaches, title: W
     given: Given | None = ways.given.get(number)
     if given is None:
         if not ways.plans:
-            ways.plans.append(_Plan(compiled, ways, limits))
-        plan, memory = ways.plans[0], compiled.memory
-        run = _run(compiled, plan.start, plan.routed, title, memory)
-        if not run.picks and plan.last_resort:
-            run = _run(compiled, plan.last_start, plan.last_resort, title, memory)
-        given = run.given
+            ways.plans.append(_Plan(ways))
+        plan, slot, picked = ways.plans[0], title.slot, compiled.picked
+        picks = first_picks(plan.routed, slot, number, limits.pathways, limits.sites, picked)
+        is_last_resort = not picks and bool(plan.last_resort)
+        if is_last_resort:
+            picks = first_picks(plan.last_resort, slot, number, limits.pathways, limits.sites, picked)
+        given = given_of(picks, is_last_resort=is_last_resort)
         if number:
-            memory.put(ways.given, number, given)
+            compiled.memory.put(ways.given, number, given)
     return given
-
-
-def _run(compiled: CompiledSnapshot, run: Run, steps: list[Any], title: Wanted, memory: Memory) -> Run:
-    """How a run goes on through steps of an approach."""
-    number, slot = title.number, title.slot
-    for at, step in enumerate(steps):
-        picks = step
-        if picks.__class__ is tuple:
-            picks = steps[at] = compiled.picked(step)
-        lead = picks.lead(slot, number, memory)
-        if lead is None:
-            continue
-        if run.lone_site is None:
-            run = run.after.get(lead) or run.grown(lead, memory)
-        else:
-            run = run.spread(lead.picks, memory)
-        if run.is_done:
-            break
-    return run
 
 
 def choose_running(

@@ -38,7 +38,7 @@ class Application(Protocol):
 
     def meet(self, address: str, scheme: str) -> Peer: ...
     def may_block(self, target: str) -> bool: ...
-    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, *, is_last: bool) -> bytes: ...
+    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, is_last: bool) -> bytes: ...
     def refuse(self, status: int, code: str, detail: str) -> bytes: ...
 
 
@@ -219,12 +219,8 @@ class Connection(asyncio.Protocol):
         """End it at once."""
         self._transport.abort()
 
-    def on_message_begin(self) -> None:
-        """Called by the parser, as what follows."""
-        self._target = b""
-        self._headers = {}
-
     def on_url(self, url: bytes) -> None:
+        """Called by the parser, as what follows."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -242,48 +238,40 @@ class Connection(asyncio.Protocol):
             self._answer(is_last=False, has_body=False)
 
     def _answer(self, *, is_last: bool, has_body: bool) -> None:
-        parser = self._parser
+        parser, connections, application = self._parser, self._connections, self._application
         if parser is None:
             return
+        method, target, headers = parser.get_method(), self._target.decode("latin-1"), self._headers
+        self._target, self._headers = b"", {}
+        self._head_bytes = 0
         self._count += 1
         is_last = (
             is_last
-            or self._connections.is_ending
+            or connections.is_ending
             or self._count >= MOST_PIPELINED
             or not parser.should_keep_alive()
             or parser.should_upgrade()
         )
-        method, target = parser.get_method(), self._target.decode("latin-1")
         if target[:1] != "/":
-            target = self._read_target(target)
+            target = _read_target(target, headers)
+        host = headers.get(b"host")
         if has_body and method in {b"GET", b"HEAD", b"OPTIONS"}:
             self._refuse(413, "body-not-allowed", "requests have no body here")
-        elif b"," in self._headers.get(b"host", b"" if parser.get_http_version() == "1.0" else b","):
+        elif b"," in host if host is not None else parser.get_http_version() != "1.0":
             self._refuse(400, "no-host", "a request of HTTP/1.1 names one host (RFC 9112, 3.2)")
-        elif self._application.may_block(target):
-            self._answer_later(method, target)
+        elif application.may_block(target):
+            self._answer_later(method, target, headers)
         else:
-            message = self._application.respond(self._peer, method, target, self._headers, is_last=is_last)
-            self._head_bytes = 0
-            self._connections.send(self._write, message)
+            connections.send(self._write, application.respond(self._peer, method, target, headers, is_last))
             if is_last:
                 self._end(lingers=has_body or self._count >= MOST_PIPELINED)
 
-    def _read_target(self, target: str) -> str:
-        """A target in absolute form, which says the host too (RFC 9112, 3.2.2), as path and query."""
-        scheme, _, rest = target.partition("://")
-        if scheme.lower() not in {"http", "https"}:
-            return target
-        authority, slash, path = rest.partition("/")
-        self._headers[b"host"] = authority.encode("latin-1")
-        return slash + path or "/"
-
-    def _answer_later(self, method: bytes, target: str) -> None:
+    def _answer_later(self, method: bytes, target: str, headers: Headers) -> None:
         """Answer in a thread what may wait for a disk; as the last of its connection, so that no order is kept."""
         self._is_over = True
         self._head_bytes = 0
         self._is_unread = True  # As if its client took its time: it has as long.
-        respond, peer, headers = self._application.respond, self._peer, self._headers
+        respond, peer = self._application.respond, self._peer
 
         def finish(future: asyncio.Future[bytes]) -> None:
             self._is_unread = False
@@ -291,7 +279,7 @@ class Connection(asyncio.Protocol):
                 self._connections.send(self._write, future.result())
                 self._end()
 
-        work = asyncio.to_thread(respond, peer, method, target, headers, is_last=True)
+        work = asyncio.to_thread(respond, peer, method, target, headers, True)
         self._connections.loop.create_task(work).add_done_callback(finish)
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
@@ -308,3 +296,13 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         else:
             self._transport.close()
+
+
+def _read_target(target: str, headers: dict[bytes, bytes]) -> str:
+    """A target in absolute form, which says the host too (RFC 9112, 3.2.2), as path and query."""
+    scheme, _, rest = target.partition("://")
+    if scheme.lower() not in {"http", "https"}:
+        return target
+    authority, slash, path = rest.partition("/")
+    headers[b"host"] = authority.encode("latin-1")
+    return slash + path or "/"

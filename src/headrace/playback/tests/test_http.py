@@ -34,7 +34,7 @@ class Echo:
     def may_block(self, target: str) -> bool:
         return target == "/slow"
 
-    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, *, is_last: bool) -> bytes:
+    def respond(self, peer: Peer, method: bytes, target: str, headers: Headers, is_last: bool) -> bytes:
         self.asked.append((peer.address, method, target, dict(headers)))
         if target == "/slow":
             self.goes_on.wait(WAIT_S)

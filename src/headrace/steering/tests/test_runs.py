@@ -66,7 +66,3 @@ def test_what_is_remembered_is_bounded() -> None:
         memory.put(one, number, number)
     memory.put(other, 7, 7)
     assert (one, other) == ({}, {7: 7})
-    memory.put(one, 1, 1)
-    memory.start(4, 2, is_last_resort=False)
-    assert (one, other) == ({}, {}), "longer answers: leads were too short"
-    assert memory.start(4, 2, is_last_resort=False) is memory.start(4, 2, is_last_resort=False)
