@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 MOST_HEAD_BYTES = 128 * 1024
 """A request line of 64 KiB and its headers: more is answered with 431."""
+MOST_JOINED_BYTES = 16 * 1024
+"""Of a header in several lines, before the last of them."""
 MOST_PIPELINED = 128
 """Requests that came in one read; players send one, so that more than these are nobody's."""
 MOST_DISCARDED_BYTES = 1024 * 1024
@@ -225,7 +227,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name, headers = name.lower(), self._headers
-        headers[name] = headers[name] + b", " + value if name in headers else value
+        if name in headers:
+            if len(headers[name]) > MOST_JOINED_BYTES:  # Each line more would copy all those before it.
+                raise ValueError(f"{name!r} has too many lines")
+            value = headers[name] + b", " + value
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """A request with a body is answered before it: nobody waits for a `100 Continue`, and no body is kept."""

@@ -21,7 +21,7 @@ import uvloop
 
 from headrace.base.clock import Clock, SystemClock
 from headrace.base.logs import event
-from headrace.playback.adapters.http import Application, Connections
+from headrace.playback.adapters.http import HEAD_S, Application, Connections
 from headrace.playback.config import ListenSettings
 from headrace.playback.errors import ListenError
 
@@ -140,7 +140,9 @@ async def _answer(settings: ListenSettings, tls: ssl.SSLContext | None, worker: 
         scheme = "https" if tls else "http"
         connections = Connections(application, scheme=scheme, most=most, idle_s=settings.idle_s)
         with _listening(settings) as listener:
-            server = await loop.create_server(connections, sock=listener, ssl=tls, backlog=_BACKLOG)
+            server = await loop.create_server(
+                connections, sock=listener, ssl=tls, ssl_handshake_timeout=HEAD_S if tls else None, backlog=_BACKLOG
+            )
             keeper = loop.create_task(connections.keep_time())
             try:
                 await told.wait()

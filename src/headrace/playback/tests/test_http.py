@@ -174,6 +174,7 @@ REFUSED = [
         "not-http",
     ),
     (b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde", 413, "body-not-allowed"),
+    (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"X: 1\r\n" * 20_000 + b"\r\n", 400, "not-http"),
     (b"GET /" + b"x" * MOST_HEAD_BYTES, 431, "head-too-large"),
     (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * MOST_HEAD_BYTES, 431, "head-too-large"),
 ]
