@@ -24,8 +24,8 @@ from headrace.steering.load import TAKES, Ledger, draw_of, outcome
 from headrace.steering.manifest import Protocol, SteeringQuery, read_session, steering_query, write_manifest
 from headrace.steering.model import Exclusion, SnapshotAppliance
 from headrace.steering.pathway import Pathway, origin_pathway, pathway_of
+from headrace.steering.picks import Given
 from headrace.steering.rank import Sharing, choose, choose_new, choose_running, walk
-from headrace.steering.runs import Given
 
 MOST_CLIENTS = 500_000
 """Client addresses whose place is remembered: about 100 MiB."""

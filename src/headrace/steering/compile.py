@@ -15,9 +15,9 @@ from headrace.steering.flatten import RouteMemory, build_routes
 from headrace.steering.library import Titles
 from headrace.steering.load import TAKES, Met
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
+from headrace.steering.picks import Memory, Pick, Picks
 from headrace.steering.rendezvous import Roster, hash_key
 from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
-from headrace.steering.runs import Memory, Pick, Picks
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
 MOST_UNIONS = 50_000

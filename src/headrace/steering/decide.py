@@ -10,9 +10,9 @@ from headrace.steering.approach import Approaches, Location, approaches
 from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.library import TitleRef, Titles
 from headrace.steering.load import draw_of
+from headrace.steering.picks import Given
 from headrace.steering.rank import Limits, Sharing, choose_new
 from headrace.steering.rendezvous import hash_key
-from headrace.steering.runs import Given
 
 MOST_PLACES = 200_000
 """Classes of clients at a place whose approach is remembered."""

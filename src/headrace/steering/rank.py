@@ -22,8 +22,8 @@ from headrace.steering.compile import CompiledSnapshot, order_fault
 from headrace.steering.library import CompiledTitle
 from headrace.steering.load import REFUSES, STEPS, TAKES, LoadRules, Met, fresh_levels, is_taken, outcome, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
+from headrace.steering.picks import Given, Pick, first_picks, given_of
 from headrace.steering.rendezvous import hash_key, rendezvous_score
-from headrace.steering.runs import Given, Pick, first_picks, given_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class _Plan:
 def choose_new(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
 ) -> Given:
-    """What `choose` gives a new session, at a tenth of the cost: see `runs`."""
+    """What `choose` gives a new session, at a tenth of the cost: see `picks`."""
     if limits.sites > 2:
         return _choose_sharing(compiled, ways, title, limits, sharing)
     given = _given_while_all_take(compiled, ways, title, limits)

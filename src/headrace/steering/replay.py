@@ -17,8 +17,8 @@ from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.decide import Decider
 from headrace.steering.load import Ledger
 from headrace.steering.model import SnapshotAppliance
+from headrace.steering.picks import Given
 from headrace.steering.rank import Limits
-from headrace.steering.runs import Given
 
 REPORT_S = 5.0
 ORIGIN, NOWHERE = "origin", "unknown"

@@ -9,8 +9,8 @@ from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import AdminState
 from headrace.steering.approach import approaches
 from headrace.steering.compile import CompiledSnapshot, compile_snapshot
+from headrace.steering.picks import Memory
 from headrace.steering.rank import Limits, choose, choose_new
-from headrace.steering.runs import Memory
 from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title
 
 TITLES = tuple(make_title(f"film-{number}") for number in range(5))
