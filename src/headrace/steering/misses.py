@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from headrace.fleet.model import AdminState
+from headrace.steering.approach import Place
 from headrace.steering.compile import CompiledSnapshot, order_fault
 from headrace.steering.decide import Decider
 from headrace.steering.homes import best_for
 from headrace.steering.library import CompiledTitle
-from headrace.steering.load import STEPS, TAKES, draw_of, fresh_levels, outcome
+from headrace.steering.load import REFUSES, STEPS, TAKES, draw_of, fresh_levels, outcome
 from headrace.steering.model import SnapshotAppliance
 from headrace.steering.rank import Limits
 from headrace.steering.rendezvous import hash_key
@@ -37,6 +38,9 @@ class MissClass(StrEnum):
     """Those that hold it are near their capacity and gave the session away."""
     OTHER = "other"
     """One of them could have taken it, as the snapshot of that moment has it: it had changed shortly before."""
+    CHOICE = "choice"
+    """The player used another appliance than the better one that it was given, which was able. Of bytes that were
+    served (`used`) only: what a session was given is not the player's choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ def explain_misses(
             found.skipped += 1
             continue
         if judge is None or judge.compiled is not compiled:
-            judge = _Judge(compiled, limits)
+            judge = Judge(compiled, limits)
         reason, best_site = judge.judge(one, title)
         if site and site != best_site:
             continue
@@ -110,8 +114,8 @@ def explain_misses(
     return _result(found, top)
 
 
-class _Judge:
-    """Sessions of one snapshot."""
+class Judge:
+    """Says by one snapshot who is best for a client, and what keeps them out."""
 
     def __init__(self, compiled: CompiledSnapshot, limits: Limits) -> None:
         self.compiled = compiled
@@ -119,15 +123,21 @@ class _Judge:
 
     def judge(self, one: LoggedSession, title: CompiledTitle) -> tuple[MissClass, str]:
         """The class of a session and the site that should have served it."""
-        best = best_for(self._decider, one.client, one.location)
+        best = self.best(one)
         if not best:
             return MissClass.ROUTE, ""
         given = self.compiled.appliances.get(one.appliance_id)
         if given is not None and any(given.appliance_id == each.appliance_id for each in best):
             return MissClass.NONE, given.site_id
-        return self._why_not(best, title, draw_of(one.client, title.key)), best[0].site_id
+        return self.why_not(best, one, title), best[0].site_id
 
-    def _why_not(self, best: Sequence[SnapshotAppliance], title: CompiledTitle, draw: int) -> MissClass:
+    def best(self, one: LoggedSession) -> Sequence[SnapshotAppliance]:
+        """The best ones for the client of a session."""
+        return best_for(self._decider, one.client, one.location)
+
+    def why_not(self, best: Sequence[SnapshotAppliance], one: LoggedSession, title: CompiledTitle) -> MissClass:
+        """What keeps all of these from the session."""
+        draw = draw_of(one.client, title.key)
         holders = [each for each in best if title.number in each.holdings]
         able = [each for each in best if order_fault(each) is None and each.admin_state is AdminState.ENABLED]
         ready = [each for each in able if title.number in each.holdings]
@@ -135,6 +145,24 @@ class _Judge:
             takes = any(self._takes(each, draw) for each in ready)
             return MissClass.OTHER if takes else MissClass.LOAD
         return MissClass.HEALTH if holders or not able else MissClass.CONTENT
+
+    def is_better(self, name: str, other: str, one: LoggedSession) -> bool:
+        """Whether the client of a session reaches the first appliance by a better step than the other one."""
+        place, beside = self._place(name, one), self._place(other, one)
+        return place is not None and (beside is None or place < beside)
+
+    def keeps(self, name: str, one: LoggedSession, title: CompiledTitle) -> bool:
+        """Whether an appliance is able to serve a session that has it."""
+        given = self.compiled.appliances.get(name)
+        if given is None or order_fault(given) is not None or given.admin_state is not AdminState.ENABLED:
+            return False
+        level, draw = self._decider.levels.get(name, STEPS), draw_of(one.client, title.key)
+        kept = outcome(level, draw, hash_key(name), is_in_use=True) != REFUSES
+        return kept and title.number in given.holdings
+
+    def _place(self, name: str, one: LoggedSession) -> Place | None:
+        hearer = self.compiled.hearer_of.get(name, -1)
+        return self._decider.ways(one.client, one.location).routed.place_of.get(hearer)
 
     def _takes(self, one: SnapshotAppliance, draw: int) -> bool:
         level = self._decider.levels.get(one.appliance_id, STEPS)
