@@ -211,6 +211,42 @@ def test_demand_is_of_the_site_that_should_have_served(engine: Engine, read: Cal
     }
 
 
+def test_offload_says_who_served_whose_clients(engine: Engine, read: Callable[..., Any]) -> None:
+    ours = {"client": HOME[0]}
+    table = read(
+        ours,
+        ours | {"time_ms": NOW_MS - 1},
+        ours | {"appliance": "a2", "body_bytes": 400},
+        ours | {"appliance": "a2", "file": "f3"},
+        {},
+        ours | {"appliance": "a2", "is_proxied": True},
+        ours | {"status": 302, "body_bytes": 138},
+        ours | {"status": 404},
+        ours | {"file": "f9"},
+    )
+    offload = engine.keep("offload", queries.offload(engine.keep("tally", queries.tally(table)), around(engine)[0]))
+    found = {
+        (row["hour"], row["home"], row["served_by"]): (row["bytes_served"], row["bytes_through"])
+        for row in rows(engine, offload)
+    }
+    assert found == {
+        (500_000, "south", "north"): (1_000, 0),
+        (499_999, "south", "north"): (1_000, 0),
+        (500_000, "south", "south"): (1_400, 1_000),
+        (500_000, "", "north"): (1_000, 0),
+    }
+    for kinds, others in (({"north": "public-peering", "west": "embedded"}, "public-peering"), ({}, "unknown")):
+        known = engine.rows_of({"served_by": list(kinds), "kind": list(kinds.values())}, queries.KINDS)
+        by_tier = rows(engine, queries.offload_by_tier(offload, known, by=("home",)))
+        assert {(row["home"], row["tier"]): (row["bytes_served"], row["bytes_through"]) for row in by_tier} == {
+            ("south", "own"): (1_400, 1_000),
+            ("south", others): (2_000, 0),
+            ("", "no-home"): (1_000, 0),
+        }
+        tiers = rows(engine, queries.offload_by_tier(offload, known, by=()))
+        assert sum(row["bytes_served"] for row in tiers) == 4_400
+
+
 def test_what_does_not_count_is_counted_by_reason_and_set_aside(engine: Engine, read: Callable[..., Any]) -> None:
     table = read(*(case for case, _ in CASES.values()))
     tallied = engine.keep("tally", queries.tally(table))
@@ -286,7 +322,15 @@ def test_a_broken_file_is_the_engines_error(engine: Engine, tmp_path: Path) -> N
 
 def test_counts_put_together_are_one_count(engine: Engine, read: Callable[..., Any]) -> None:
     parts = [SESSION[:3], [*SESSION[3:], {}], [{"client": HOME[0]}, {}]]
-    for kind, together in ((queries.demand, queries.sum_demand), (queries.sessions, queries.sum_sessions)):
+
+    def offload(tallied: Any, appliances: Any, _files: Any) -> Any:
+        return queries.offload(tallied, appliances)
+
+    for kind, together in (
+        (queries.demand, queries.sum_demand),
+        (queries.sessions, queries.sum_sessions),
+        (offload, queries.sum_offload),
+    ):
         each = []
         for number, part in enumerate(parts):
             tallied = engine.keep("tally", queries.tally(read(*part)))

@@ -72,6 +72,11 @@ class TestRecords:
         store.drop_notes("probe/", before_s=NOW_S)
         assert store.notes("") == {"probe/n1": "new", "other": "y"}
 
+    def test_a_note_may_be_as_large_as_a_summary_of_offload(self, store: Store, other: Store) -> None:
+        text = "é" * 2**19
+        store.put_note("offload", text, now_s=NOW_S)
+        assert other.notes("offload") == {"offload": text}
+
     def test_snapshot_by_compare_and_set(self, store: Store) -> None:
         assert (store.snapshot(), store.snapshot_etag()) == (None, None)
         one = StoredSnapshot(version=1, etag="e1", packed=b"\x00\xff")

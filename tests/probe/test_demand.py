@@ -18,20 +18,27 @@ from moto.server import ThreadedMotoServer
 
 from headrace.appliance.config import ShipSettings
 from headrace.appliance.ship import LogShipper
-from headrace.base.clock import ManualClock
+from headrace.base.clock import ManualClock, SystemClock
 from headrace.base.ids import ApplianceId
 from headrace.base.rng import make_rng
+from headrace.control.testing import make_site
+from headrace.control.testing_api import enrol_request
 from headrace.control.testing_process import HEADRACE, register, running
+from headrace.demand.offload import Tier
+from headrace.fleet.model import SiteKind
 from headrace.metering.adapters.duckdb_engine import DuckDbEngine
 from headrace.metering.count import CountReport, Meter, Surroundings
 from headrace.metering.folder import hold_totals
-from headrace.metering.model import Fate, MeterLimits
+from headrace.metering.model import Fate, Kind, MeterLimits
+from headrace.metering.offload import summarise
 from headrace.metering.surroundings import keep_surroundings
-from headrace.metering.testing import A1, A2, NOW_S, SITES, Ask, expected, title_of, tree_bytes
+from headrace.metering.testing import A1, A2, HOUR, NOW_S, SITES, Ask, expected, title_of, tree_bytes
 from headrace.metering.totals import open_totals
 from headrace.telemetry.batch import parse_name
 from headrace.telemetry.testing import log_line
 from headrace.wire.batch_store import BatchStore, BatchStoreError, StoredBatch, open_batch_store
+from headrace.wire.codec import encode
+from headrace.wire.operator import TitleRegistration
 
 LIMITS = MeterLimits(late_s=10 * 365 * 86_400.0, skew_s=10 * 365 * 86_400.0, keep_s=1e9)
 """Stores keep the machine's time, logs that of the examples."""
@@ -152,7 +159,7 @@ async def test_each_request_counts_once_by_file_site_and_hour(store: BatchStore,
     assert count(totals, store, limits=replace(LIMITS, merge_at=2)).merged == before > 2
     assert demand_of(totals) == wanted
     assert count(totals, store).merged == 0
-    assert len(list((totals / "totals").rglob("*.parquet"))) == 2
+    assert len(list((totals / "totals").rglob("*.parquet"))) == len(Kind)
 
 
 def kill(*words: str) -> int:
@@ -293,6 +300,91 @@ async def test_the_command_shows_what_was_asked_for(tmp_path: Path) -> None:
     assert (site["site"], site["sessions"]) == ("north", 5)
     assert said("flaws")["batches"] == {"counted": len(list(store.list()))}
     assert said("show", "--since", "1h", "--until", "2027-01-01T00:00Z", "--since", "2026-12-31T00:00Z") == []
+
+
+def served_of(asks: dict[ApplianceId, list[Ask]], appliance: ApplianceId) -> int:
+    return sum(one[1] for one in expected({appliance: asks[appliance]}).values())
+
+
+async def test_offload_says_which_kind_of_site_served_whose_clients(tmp_path: Path) -> None:
+    """All clients are of south; north serves some of them. A folder that was begun before knows nothing of the past."""
+    store, totals = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals"
+    asks = {A1: some_asks(12, 40), A2: some_asks(13, 60)}
+    clock = ManualClock(NOW_S)
+    for appliance, some in asks.items():
+        log_asks(tmp_path, appliance, some)
+        await ship_all(shipper(tmp_path, store, appliance, clock), clock)
+    kinds = {SITES[A1]: SiteKind.PRIVATE_PEERING}
+    with hold_totals(totals) as folder:
+        known = keep_surroundings(totals, [title_of(1), title_of(2)], SITES, kinds)
+        known = replace(known, home_of=lambda _client: SITES[A2])
+        engine = DuckDbEngine(totals / "scratch", memory_bytes=256 << 20, threads=1)
+        try:
+            # Several runs, which are merged: as one.
+            limits = replace(LIMITS, run_batches=2, merge_at=2)
+            assert Meter(store, folder, engine, limits, clock=clock).count(known).merged > 3
+            with open_totals(totals) as opened:
+                summary = summarise(opened, engine, kinds, now_s=NOW_S + 2 * 3_600)
+        finally:
+            engine.close()
+    own, peering = served_of(asks, A2), served_of(asks, A1)
+    assert [hour.hour for hour in summary.hours] == [HOUR, HOUR + 1, HOUR + 2]
+    assert sum(hour.bytes_by_tier[Tier.OWN] for hour in summary.hours) == own
+    assert [(site.site_id, site.own_bytes, site.total_bytes) for site in summary.sites] == [
+        (SITES[A2], own, own + peering)
+    ]
+
+    def said(*words: str) -> str:
+        command = [*HEADRACE, "demand", "offload", "--totals", str(totals), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    span = ("--since", "2027-01-01T00:00Z", "--until", "2027-02-01T00:00Z")
+    told = json.loads(said(*span, "--json"))
+    assert told["total"]["bytes_by_tier"] == {"own": own, "private-peering": peering}
+    assert told["rows"] == [{"site": "south", **told["total"]}]
+    assert told["total"]["shares"]["own"] == pytest.approx(own / (own + peering))
+    by_hour = said(*span, "--by", "site,hour")
+    assert "private-peering" in by_hour
+    assert len(by_hour.splitlines()) == 5, by_hour
+    assert "no bytes were counted" in said("--since", "1h")
+
+
+async def test_offload_is_told_after_each_count_to_who_may_hear_it(tmp_path: Path) -> None:
+    store, totals, folder = open_batch_store(str(tmp_path / "batches")), tmp_path / "totals", tmp_path / "control"
+    now_s = SystemClock().now_s()
+    await ship_some(tmp_path, store, [Ask(at_s=now_s - 60), Ask(at_s=now_s - 30, is_miss=True)])
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*HEADRACE, *words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr[-1_500:]
+        return done
+
+    call("init", str(folder))
+    words = ["demand", "count", "--batches", str(tmp_path / "batches"), "--totals", str(totals)]
+    with running(folder) as node, node.client() as client:
+        client.headers["content-type"] = "application/json"
+        client.put("/v1/titles/t1", content=encode(TitleRegistration(title=title_of(1), expected_version=0)))
+        client.put("/v1/sites/site-a", content=encode(make_site()))
+        join = client.post("/v1/join-tokens", json={"site_id": "site-a"}).json()["token"]
+        enrolled = client.post(
+            "/v1/enrol", content=encode(enrol_request(A1)), headers={"authorization": f"Bearer {join}"}
+        )
+        assert enrolled.is_success, enrolled.text
+        made = client.post("/v1/tokens", json={"name": "counts", "role": "read"}).json()["token"]
+        reader = tmp_path / "read.token"
+        reader.write_text(made)
+        assert client.get("/v1/offload").json() == {"summary": None}
+        may_not = ["--control", node.url, "--ca", str(folder / "ca.pem"), "--token-file", str(reader)]
+        assert "--no-tell" in call(*words, *may_not).stderr
+        assert call(*words, *may_not, "--no-tell").stderr == ""
+        assert client.get("/v1/offload").json() == {"summary": None}
+        assert call(*words, *node.options).stderr == ""
+        summary = client.get("/v1/offload").json()["summary"]
+        tiers = [tiers for hour in summary["hours"] for tiers in hour["bytes_by_tier"].items()]
+        assert [size for _, size in tiers] == [100_000]
+        assert tiers[0][0] in {"own", "no-home"}, "as control had made its first snapshot or not"
 
 
 async def test_files_and_sites_come_from_control_and_are_kept_while_it_is_away(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, expect
 
 from headrace.control.secret_text import SecretKind, new_secret
 
+GIB = 2**30
 pytestmark = pytest.mark.browser
 
 
@@ -33,6 +34,15 @@ class Control:
         answer.raise_for_status()
         result: dict[str, object] = answer.json()
         return result
+
+
+def offload_now() -> dict[str, object]:
+    """What counting would tell: 80 % of the bytes of the last hours stayed in their sites, 15 % came over peering."""
+    hour = int(time.time() // 3_600)
+    tiers = {"own": 80 * GIB, "private-peering": 10 * GIB, "public-peering": 5 * GIB, "origin-side": 5 * GIB}
+    hours = [{"hour": hour - ago, "bytes_by_tier": tiers} for ago in (40, 3, 2, 1)]
+    sites = [{"site_id": "ams", "own_bytes": 80, "total_bytes": 100}]
+    return {"made_s": time.time(), "hours": hours, "sites": sites}
 
 
 @pytest.fixture
@@ -98,5 +108,26 @@ def test_an_appliance_appears_as_it_enrols_and_is_drained_from_the_page(chromium
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.close()
+    assert problems == []
+
+
+def test_offload_that_is_told_shows_on_the_page(chromium: Browser, control: Control) -> None:
+    page = chromium.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(f"{control.url}/#token={control.token}")
+    expect(page.locator("#offload-hint")).to_contain_text("No demand counted yet", timeout=15_000)
+    expect(page.locator("#offload-told")).to_be_hidden()
+    assert control.send("PUT", "/v1/offload", offload_now())["summary"] is not None
+    page.reload()
+    expect(page.locator("#offload-own")).to_have_text("80%", timeout=15_000)
+    expect(page.locator("#offload-hint")).to_be_hidden()
+    expect(page.locator("#offload-shares [data-group='peering']")).to_contain_text("15%")
+    expect(page.locator("#offload-shares [data-group='origin']")).to_contain_text("5.0%")
+    expect(page.locator("#offload-shares li")).to_have_count(3)
+    expect(page.locator("#offload-note")).to_contain_text("Last 24 hours, 300.0 GiB, counted")
+    expect(page.locator("#offload-plot canvas")).to_be_visible()
     page.close()
     assert problems == []

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from headrace.base.clock import SystemClock
 from headrace.base.ids import TitleId
 from headrace.fleet.model import HealthReason, HealthState
-from headrace.web.testing import StandInControl
+from headrace.web.testing import StandInControl, make_offload
+from headrace.wire.offload import OffloadView
 from headrace.wire.operator import ApplianceView
 
 pytestmark = pytest.mark.browser
@@ -235,6 +236,36 @@ def test_many_titles_are_paged_and_found_by_keyboard(chromium: Browser, open_pag
         expect(page.locator("#titles-none")).to_be_visible()
         expect(page.locator("#titles-find")).to_be_focused()
         page.goto("about:blank")  # before the server goes
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_offload_is_told_in_figures_and_fits(
+    control: tuple[StandInControl, str], open_page: Callable[..., Page], width: int, scheme: str
+) -> None:
+    stand_in, url = control
+    stand_in.offload = make_offload(time.time())
+    try:
+        page = open_page(f"{url}/#token=read-token", width=width, scheme=scheme)
+        expect(page.locator("#offload-own")).to_have_text("78%")
+        shown = page.locator("#offload-shares li").all_text_contents()
+        assert shown == ["own site78%", "peering14%", "origin5.0%", "home not known2.0%"]
+        expect(
+            page.locator("#offload-plot").get_by_role("img", name="Share of bytes by who served them")
+        ).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(NAMELESS) == []
+        columns = page.evaluate("""async () => {
+          const { columnsOf } = await import("/static/js/offload.js");
+          const hours = [{hour: 99, bytes_by_tier: {own: 3, embedded: 1}}, {hour: 100, bytes_by_tier: {}}];
+          return columnsOf(hours, [{tiers: ["own"]}], 100).map((one) => one.slice(-3));
+        }""")
+        assert columns == [[99 * 3600, 100 * 3600, 101 * 3600], [0.75, None, None]]
+        stand_in.offload = make_offload(time.time() - 3 * 86_400)
+        page.reload()
+        expect(page.locator("#offload-old")).to_contain_text("of the last two days")
+        expect(page.locator("#offload-told")).to_be_hidden()
+    finally:
+        stand_in.offload = OffloadView(summary=None)
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, canvas, video, svg, progress")]

@@ -1,38 +1,47 @@
 """`headrace demand`: count shipped logs, show what was asked for."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields, replace
-from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
 
 from headrace.base.clock import SystemClock
-from headrace.base.errors import UsageError
 from headrace.base.ids import ApplianceId, SiteId
-from headrace.base.instants import read_duration, read_instant, show_instant
+from headrace.base.instants import read_duration
 from headrace.base.logs import set_up_logging
 from headrace.base.units import show_bps, show_bytes, show_count
 from headrace.catalog.model import Title
 from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.demand_offload import show_offload, tell_offload
 from headrace.cli.steer import read_settings
 from headrace.cli.title import PAGE
+from headrace.cli.totals import (
+    EngineOption,
+    MemoryOption,
+    MostOption,
+    SinceOption,
+    SiteOption,
+    TotalsOption,
+    UntilOption,
+    an_engine,
+    read_columns,
+    read_span,
+    show_hour,
+)
 from headrace.demand import queries
-from headrace.demand.model import HOUR_S
-from headrace.metering.adapters.duckdb_engine import DuckDbEngine
+from headrace.fleet.model import Site, SiteKind
 from headrace.metering.count import CountReport, Meter, Surroundings
 from headrace.metering.folder import TotalsFolder, hold_totals
 from headrace.metering.model import Fate, Kind, MeterLimits
-from headrace.metering.ports import Engine
 from headrace.metering.surroundings import keep_surroundings, last_surroundings
-from headrace.metering.totals import open_totals
+from headrace.metering.totals import Totals, open_totals
 from headrace.playback.adapters.disk import SnapshotFile
 from headrace.playback.adapters.fetch import fetch_snapshot, read_snapshot
 from headrace.steering.homes import Homes
@@ -43,16 +52,7 @@ from headrace.wire.operator import ApplianceView, TitleView
 
 _COLUMNS = ("title", "rendition", "file", "site", "hour")
 
-TotalsOption = Annotated[
-    Path, typer.Option("--totals", envvar="HEADRACE_TOTALS", help="Folder of the totals; `demand count` makes it.")
-]
-EngineOption = Annotated[str, typer.Option(help="duckdb, or a Spark master: local[4], spark://host:7077 and the like.")]
-MemoryOption = Annotated[int, typer.Option("--memory", min=64, help="MiB for the query; the rest goes to the disk.")]
-SinceOption = Annotated[str, typer.Option(help="Only from here on: 24h, 7d, or an instant such as 2027-01-15T02:00Z.")]
-UntilOption = Annotated[str, typer.Option(help="Only before this instant.")]
 ByOption = Annotated[str, typer.Option(help=f"What to add up by, with commas: {', '.join(_COLUMNS)}.")]
-SiteOption = Annotated[str, typer.Option(help="Only this site.")]
-MostOption = Annotated[int, typer.Option("--top", min=1, max=1_000_000, help="How many rows.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +62,7 @@ def register(app: typer.Typer) -> None:
     group.command("show")(_show)
     group.command("quality")(_quality)
     group.command("flaws")(_flaws)
+    group.command("offload")(show_offload)
     app.add_typer(group, name="demand")
 
 
@@ -78,6 +79,9 @@ def _count(
     late: Annotated[str, typer.Option(help="Requests older than this when they are shipped do not count.")] = "8d",
     engine: EngineOption = "duckdb",
     memory_mib: MemoryOption = 1_024,
+    tell: Annotated[
+        bool, typer.Option(help="Tell the control plane's dashboard who served the bytes; needs the role operate.")
+    ] = True,
     control: ControlUrl = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
@@ -97,22 +101,17 @@ def _count(
     with hold_totals(totals) as folder:
         snapshot = SnapshotFile(folder.path / "snapshot")
 
-        async def ask(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:
-            try:
-                await fetch_snapshot(client, snapshot)
-            except RefusedError as error:
-                if error.status != HTTPStatus.NOT_FOUND:  # a control plane that was started just now has none yet
-                    raise
-            return await _learn(client)
-
-        def learn() -> tuple[list[Title], dict[ApplianceId, SiteId]]:
-            return ask_control(ask, control=control, token_file=token_file, ca=ca)
-
+        learn = _learner(snapshot, control, token_file, ca)
         while True:
             try:
                 surroundings = replace(_surroundings(folder, learn), home_of=_homes(snapshot))
-                with _engine(engine, folder.path / "scratch", memory_mib) as opened:
+                with an_engine(engine, folder.path / "scratch", memory_mib) as opened:
                     report = Meter(store, folder, opened, limits, clock=clock).count(surroundings)
+                    if tell:
+                        known = Totals(folder.path, folder.ledger)
+                        tell_offload(
+                            known, opened, folder.path, now_s=clock.now_s(), control=control, token=token_file, ca=ca
+                        )
                 _say_counted(report, as_json=as_json)
             except BatchStoreError as error:
                 if not pause_s:
@@ -123,14 +122,31 @@ def _count(
             clock.block(pause_s)
 
 
+def _learner(snapshot: SnapshotFile, control: ControlUrl, token_file: TokenFile, ca: CaFile) -> Callable[[], "_Learnt"]:
+    """Asks the control plane for files, sites and routes; routes go to `snapshot`."""
+
+    async def ask(client: ControlClient) -> "_Learnt":
+        try:
+            await fetch_snapshot(client, snapshot)
+        except RefusedError as error:
+            if error.status != HTTPStatus.NOT_FOUND:  # a control plane that was started just now has none yet
+                raise
+        return await _learn(client)
+
+    def learn() -> "_Learnt":
+        return ask_control(ask, control=control, token_file=token_file, ca=ca)
+
+    return learn
+
+
 def _surroundings(folder: TotalsFolder, learn: Any) -> Surroundings:
     try:
-        titles, sites = learn()
+        learnt = learn()
     except UnreachableError as error:
         known = last_surroundings(folder.path)
         err.print(f"{error}; going on with the files and sites that were known last")
         return known
-    return keep_surroundings(folder.path, titles, sites)
+    return keep_surroundings(folder.path, learnt.titles, learnt.sites, learnt.kinds)
 
 
 def _homes(snapshot: SnapshotFile) -> Callable[[str], str]:
@@ -148,8 +164,17 @@ def _homes(snapshot: SnapshotFile) -> Callable[[str], str]:
     return home_of
 
 
-async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, SiteId]]:
+class _Learnt(NamedTuple):
+    """What the control plane knows."""
+
+    titles: list[Title]
+    sites: dict[ApplianceId, SiteId]
+    kinds: dict[SiteId, SiteKind]
+
+
+async def _learn(client: ControlClient) -> _Learnt:
     views = await client.call("GET", "/v1/appliances", answer=tuple[ApplianceView, ...])
+    known = await client.call("GET", "/v1/sites", answer=tuple[Site, ...])
     titles: list[Title] = []
     while True:
         after = {"after": str(titles[-1].title_id)} if titles else {}
@@ -158,7 +183,8 @@ async def _learn(client: ControlClient) -> tuple[list[Title], dict[ApplianceId, 
         )
         titles += [view.title for view in page]
         if len(page) < PAGE:
-            return titles, {view.appliance.appliance_id: view.appliance.site_id for view in views}
+            sites = {view.appliance.appliance_id: view.appliance.site_id for view in views}
+            return _Learnt(titles, sites, {site.site_id: site.kind for site in known})
 
 
 def _say_counted(report: CountReport, *, as_json: bool) -> None:
@@ -197,7 +223,7 @@ def _show(
 
     Example: [bold]headrace demand show --by file,site --since 7d --top 50[/]
     """
-    columns = _split(by, _COLUMNS)
+    columns = read_columns(by, _COLUMNS)
     found = _ask(totals, Kind.DEMAND, columns, site, (since, until), top, memory_mib)
     if as_json:
         out.print_json(data=found)
@@ -224,7 +250,7 @@ def _quality(
 
     Example: [bold]headrace demand quality --by site,hour --since 24h[/]
     """
-    columns = _split(by, ("title", "site", "hour"))
+    columns = read_columns(by, ("title", "site", "hour"))
     found = _ask(totals, Kind.SESSIONS, columns, site, (since, until), top, memory_mib)
     if as_json:
         out.print_json(data=found)
@@ -264,9 +290,9 @@ _NOTHING = "nothing was asked for in this time"
 def _ask(
     totals: Path, kind: Kind, columns: tuple[str, ...], site: str, span: tuple[str, str], top: int, memory_mib: int
 ) -> list[dict[str, Any]]:
-    first_s, end_s = _span(*span)
+    first_s, end_s = read_span(*span)
     scratch = TemporaryDirectory(prefix="headrace-demand-")
-    with open_totals(totals) as opened, scratch, _engine("duckdb", Path(scratch.name), memory_mib) as engine:
+    with open_totals(totals) as opened, scratch, an_engine("duckdb", Path(scratch.name), memory_mib) as engine:
         table = opened.table(engine, kind, first_s=first_s, end_s=end_s)
         if table is None:
             return []
@@ -276,49 +302,8 @@ def _ask(
         found: list[dict[str, Any]] = engine.fetch(question(table, by=columns, most=top)).to_pylist()
     for row in found:
         if "hour" in row:
-            row["hour"] = datetime.fromtimestamp(row["hour"] * HOUR_S, UTC).strftime("%Y-%m-%dT%H:%MZ")
+            row["hour"] = show_hour(row["hour"])
     return found
-
-
-@contextmanager
-def _engine(name: str, scratch: Path, memory_mib: int) -> Iterator[Engine]:
-    opened = _open_engine(name, scratch, memory_mib)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
-def _open_engine(name: str, scratch: Path, memory_mib: int) -> Engine:
-    if name == "duckdb":
-        return DuckDbEngine(scratch, memory_bytes=memory_mib << 20)
-    try:
-        from headrace.metering.adapters.spark_engine import SparkEngine
-    except ImportError:
-        raise UsageError(
-            f"--engine {name[:60]!r} is Spark's, which is not installed: pip install 'headrace[spark]'"
-        ) from None
-    return SparkEngine(scratch, master=name)
-
-
-def _span(since: str, until: str) -> tuple[float, float]:
-    now_s = SystemClock().now_s()
-    end_s = read_instant(until) if until else now_s + HOUR_S
-    try:
-        first_s = now_s - read_duration(since)
-    except UsageError:
-        first_s = read_instant(since)
-    if first_s >= end_s:
-        raise UsageError(f"--since {show_instant(first_s)} is not before --until {show_instant(end_s)}")
-    return first_s, end_s
-
-
-def _split(by: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    columns = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
-    for column in columns:
-        if column not in allowed:
-            raise UsageError(f"--by {column[:40]!r}: use {', '.join(allowed)}, with commas between")
-    return columns
 
 
 def _names(row: dict[str, Any], columns: tuple[str, ...]) -> list[str]:

@@ -30,6 +30,8 @@ FILES = (("file", "string"), ("size_bytes", "int64"), ("title", "string"), ("ren
 APPLIANCES = (("appliance", "string"), ("site", "string"))
 HOMES = (("client", "string"), ("home", "string"))
 """Networks of clients and the site that should serve each; of a network that is not there, the site that served."""
+KINDS = (("served_by", "string"), ("kind", "string"))
+"""Sites and how they reach their clients (fleet.model.SiteKind)."""
 MOST_CLIENT = 50
 """Characters: a network is never longer."""
 
@@ -74,10 +76,11 @@ def at_home(judged: Table, homes: Table) -> Table:
 
 
 def judged(requests: Table, files: Table, span: Span) -> Table:
-    """All columns of `requests`, with `reason` ('' for what counts), bytes `asked` and `served`, and `hour`.
+    """All columns of `requests`, with `hour`, `reason` ('' for what counts), bytes `asked`, `served` and `through`.
 
     Bytes asked are those of the range, within the file. Of a range without end that was broken off it is what was
-    taken, because many players ask to the end of the file and leave when they have enough.
+    taken, because many players ask to the end of the file and leave when they have enough. What went through was
+    streamed from the origin.
     """
     known = requests.left_join(files, "file").select(*(requests[name] for name, _ in REQUESTS), files.size_bytes)
     time_ms, duration_ms = _sane(known.time_ms), _sane(known.duration_ms)
@@ -115,6 +118,7 @@ def judged(requests: Table, files: Table, span: Span) -> Table:
         begun_ms=time_ms - duration_ms,
         asked=wanted,
         served=ibis.ifelse(is_given & ~known.is_proxied, body, 0),
+        through=ibis.ifelse(is_given & known.is_proxied, body, 0),
         sent=body,
     )
 
@@ -141,6 +145,7 @@ def tally(requests: Table) -> Table:
         body_bytes=_sum(ibis.ifelse(requests.sent.between(0, _MOST_SUMMED), requests.sent, 0)),
         bytes_asked=_sum(requests.asked),
         bytes_served=_sum(requests.served),
+        bytes_through=_sum(requests.through),
         begun_ms=begun_ms.min(),
         startup_ms=begun_ms.min(where=requests.is_startup),
         steady_ms=begun_ms.min(where=~requests.is_startup),
@@ -171,6 +176,37 @@ def sum_demand(rows: Table) -> Table:
     """Demand of several counts as that of one."""
     return rows.group_by("hour", "site", "file", "title", "rendition", "size_bytes").aggregate(
         bytes_asked=_sum(rows.bytes_asked), bytes_served=_sum(rows.bytes_served), requests=_sum(rows.requests)
+    )
+
+
+def offload(tallied: Table, appliances: Table) -> Table:
+    """Bytes that clients were given, by hour, their home ('' where none is known) and the site that served them.
+
+    `bytes_through` were streamed from the origin by that site, and are not in `bytes_served`.
+    """
+    given = tallied.filter((tallied.reason == "") & (tallied.bytes_served + tallied.bytes_through > 0))
+    known = given.inner_join(appliances, "appliance")
+    return sum_offload(known.mutate(served_by=known.site))
+
+
+def sum_offload(rows: Table) -> Table:
+    """Offload of several counts as that of one."""
+    return rows.group_by("hour", "home", "served_by").aggregate(
+        bytes_served=_sum(rows.bytes_served), bytes_through=_sum(rows.bytes_through)
+    )
+
+
+def offload_by_tier(rows: Table, kinds: Table, *, by: tuple[str, ...]) -> Table:
+    """Offload by some of its columns and the tier that served (demand.offload.Tier), with the bytes fetched through.
+
+    What a site whose kind nobody knows served for others is of the tier `unknown`.
+    """
+    known = rows.left_join(kinds, rows.served_by == kinds.served_by).select(rows, kind=kinds.kind.fill_null("unknown"))
+    known = known.mutate(
+        tier=ibis.cases((known.home == "", "no-home"), (known.home == known.served_by, "own"), else_=known.kind)
+    )
+    return known.group_by(*by, "tier").aggregate(
+        bytes_served=_sum(known.bytes_served), bytes_through=_sum(known.bytes_through)
     )
 
 

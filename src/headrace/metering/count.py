@@ -21,6 +21,7 @@ from headrace.base.ids import ApplianceId, SiteId
 from headrace.base.logs import event
 from headrace.demand import queries
 from headrace.demand.queries import Span
+from headrace.fleet.model import SiteKind
 from headrace.metering.errors import EngineError, MeteringError
 from headrace.metering.folder import TotalsFolder
 from headrace.metering.intake import inspect
@@ -30,7 +31,11 @@ from headrace.telemetry.batch import parse_name
 from headrace.wire.batch_store import BatchStore, StoredBatch
 
 _log = logging.getLogger(__name__)
-_TOGETHER = {Kind.DEMAND: queries.sum_demand, Kind.SESSIONS: queries.sum_sessions}
+_TOGETHER = {
+    Kind.DEMAND: queries.sum_demand,
+    Kind.SESSIONS: queries.sum_sessions,
+    Kind.OFFLOAD: queries.sum_offload,
+}
 _PAGE = 5_000
 _MOST_CLIENTS = 1_000_000
 """Networks of clients in one run whose home is looked up; others count where they were served."""
@@ -43,6 +48,8 @@ class Surroundings:
     files: Path
     """Parquet file of the columns queries.FILES."""
     sites: Mapping[ApplianceId, SiteId]
+    kinds: Mapping[SiteId, SiteKind] = field(default_factory=dict)
+    """How each site reaches its clients; of those that are not there nothing is known."""
     home_of: Callable[[str], str] = field(default=lambda _client: "")
     """The site that should serve a network of clients (192.0.2.0/24); '' where none hears it or nothing is known."""
 
@@ -219,6 +226,7 @@ class Meter:
         for kind, table in (
             (Kind.DEMAND, queries.demand(tallied, sites, files)),
             (Kind.SESSIONS, queries.sessions(tallied, sites, files)),
+            (Kind.OFFLOAD, queries.offload(tallied, sites)),
         ):
             written = engine.write(table, self._totals.result_folder(run, kind))
             results += [self._totals.result(file, kind, span) for file in written]

@@ -13,6 +13,8 @@ class Kind(StrEnum):
 
     DEMAND = "demand"
     SESSIONS = "sessions"
+    OFFLOAD = "offload"
+    """Who served whose clients. Folders of before have none for what was counted then."""
 
 
 class Fate(StrEnum):

@@ -1,10 +1,10 @@
-"""What is known of the network when logs are counted: published files and which site an appliance is of.
+"""What is known of the network when logs are counted: published files, which site an appliance is of, kinds of sites.
 
 Kept in the folder of totals, so that counting goes on while the control plane is away, and so that files of titles that
 were withdrawn stay known: requests for them are late, not hostile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow
@@ -13,19 +13,23 @@ import pyarrow.parquet
 from headrace.base.ids import ApplianceId, SiteId
 from headrace.catalog.model import Title
 from headrace.demand.queries import FILES
+from headrace.fleet.model import SiteKind
 from headrace.metering.count import Surroundings
 from headrace.metering.errors import TotalsError
 from headrace.wire.codec import decode, encode
 from headrace.wire.errors import MalformedError
 from headrace.wire.files import write_atomic
 
-_FILES, _SITES = "files.parquet", "sites.json"
+_FILES, _SITES, _KINDS = "files.parquet", "sites.json", "kinds.json"
 _TYPES = {"string": pyarrow.string(), "int64": pyarrow.int64()}
 _SCHEMA = pyarrow.schema([(name, _TYPES[kind]) for name, kind in FILES])
 _Sites = dict[ApplianceId, SiteId]
+_Kinds = dict[SiteId, SiteKind]
 
 
-def keep_surroundings(folder: Path, titles: Iterable[Title], sites: _Sites) -> Surroundings:
+def keep_surroundings(
+    folder: Path, titles: Iterable[Title], sites: _Sites, kinds: _Kinds | None = None
+) -> Surroundings:
     """Learn what is there now, beside what was there before.
 
     Raises:
@@ -43,12 +47,14 @@ def keep_surroundings(folder: Path, titles: Iterable[Title], sites: _Sites) -> S
                 "rendition": file.rendition_id,
             }
     known = {**(before.sites if before else {}), **sites}
+    known_kinds = {**(before.kinds if before else {}), **(kinds or {})}
     table = pyarrow.Table.from_pylist([files[name] for name in sorted(files)], schema=_SCHEMA)
     target = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, target, compression="zstd")
     write_atomic(folder / _FILES, target.getvalue().to_pybytes())
+    write_atomic(folder / _KINDS, encode(known_kinds, _Kinds))
     write_atomic(folder / _SITES, encode(known, _Sites))
-    return Surroundings(files=folder / _FILES, sites=known)
+    return Surroundings(files=folder / _FILES, sites=known, kinds=known_kinds)
 
 
 def last_surroundings(folder: Path) -> Surroundings:
@@ -63,6 +69,20 @@ def last_surroundings(folder: Path) -> Surroundings:
     return found
 
 
+def last_kinds(folder: Path) -> Mapping[SiteId, SiteKind]:
+    """How each site that was ever known reaches its clients; nothing for a folder that never learnt it.
+
+    Raises:
+        TotalsError: it cannot be read.
+    """
+    if not (folder / _KINDS).exists():
+        return {}
+    try:
+        return decode(_Kinds, (folder / _KINDS).read_bytes())
+    except (OSError, MalformedError) as error:
+        raise TotalsError(f"{folder}: kinds of sites cannot be read ({error}); delete {_KINDS}") from error
+
+
 def _read(folder: Path) -> Surroundings | None:
     if not (folder / _SITES).exists():
         return None
@@ -71,4 +91,4 @@ def _read(folder: Path) -> Surroundings | None:
         pyarrow.parquet.read_metadata(folder / _FILES)
     except (OSError, MalformedError, pyarrow.ArrowException) as error:
         raise TotalsError(f"{folder}: what was known of files and sites cannot be read ({error}); delete it") from error
-    return Surroundings(files=folder / _FILES, sites=sites)
+    return Surroundings(files=folder / _FILES, sites=sites, kinds=last_kinds(folder))

@@ -48,6 +48,15 @@ SCHEMAS = {
             "kbps_count": "int64",
         }
     ),
+    Kind.OFFLOAD: ibis.schema(
+        {
+            "hour": "int64",
+            "home": "string",
+            "served_by": "string",
+            "bytes_served": "int64",
+            "bytes_through": "int64",
+        }
+    ),
 }
 """Columns of totals; every kind has `hour`, hours since the epoch (UTC)."""
 

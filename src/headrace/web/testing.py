@@ -20,6 +20,7 @@ from starlette.routing import Route
 from headrace.base.clock import Clock
 from headrace.base.ids import ApplianceId, RenditionId, Sha256, SiteId, TitleId
 from headrace.catalog.model import FileSuffix, PublishedFile, Rendition, Title, TrackKind
+from headrace.demand.offload import Tier
 from headrace.fleet.maintenance import MaintenanceWindow
 from headrace.fleet.model import (
     AdminState,
@@ -39,6 +40,7 @@ from headrace.fleet.model import (
 )
 from headrace.web import pages
 from headrace.wire.codec import decode, encode
+from headrace.wire.offload import OffloadHour, OffloadSite, OffloadSummary, OffloadView
 from headrace.wire.operator import (
     FORCE_HINT,
     ApplianceChange,
@@ -62,6 +64,7 @@ class StandInControl:
         self.titles = make_titles(clock.now_s())
         self.events = make_events(clock.now_s())
         self.windows: tuple[MaintenanceWindow, ...] = ()
+        self.offload = OffloadView(summary=None)
         self.is_streaming = True
         """Set to False to cut every stream and refuse new ones, as a dying control plane would."""
         self.app = Starlette(
@@ -74,6 +77,7 @@ class StandInControl:
                     "/v1/maintenance",
                     self._allowed(lambda _request: encode(self.windows, tuple[MaintenanceWindow, ...])),
                 ),
+                Route("/v1/offload", self._allowed(lambda _request: encode(self.offload))),
                 Route("/v1/stream", self._stream),
                 Route("/v1/appliances/{id}", self._change, methods=["PATCH"]),
             ]
@@ -323,6 +327,36 @@ def _disks(failed: int, *, is_full: bool) -> tuple[DiskReport, ...]:
         )
         for number in (1, 2, 3)
     )
+
+
+def make_offload(now_s: float) -> OffloadView:
+    """Two days in which most bytes stayed in their sites, with a bad evening and an hour without anybody."""
+    newest = int(now_s // 3_600)
+    hours = []
+    for ago in reversed(range(48)):
+        if ago == 30:
+            continue
+        busy = 2.0 + math.cos(ago / 12 * math.pi)
+        elsewhere = 0.25 if 5 <= ago <= 8 else 0.05
+        total = busy * 1e12
+        hours.append(
+            OffloadHour(
+                hour=newest - ago,
+                bytes_by_tier={
+                    Tier.OWN: int(total * (0.93 - 1.8 * elsewhere)),
+                    Tier.PRIVATE_PEERING: int(total * elsewhere),
+                    Tier.PUBLIC_PEERING: int(total * elsewhere * 0.8),
+                    Tier.ORIGIN_SIDE: int(total * 0.04),
+                    Tier.THROUGH: int(total * 0.01),
+                    Tier.NO_HOME: int(total * 0.02),
+                },
+            )
+        )
+    sites = tuple(
+        OffloadSite(site_id=SiteId(name), own_bytes=int(share * 1e13), total_bytes=10**13)
+        for name, share in (("ams", 0.93), ("fra", 0.71), ("lhr", 1.0))
+    )
+    return OffloadView(summary=OffloadSummary(made_s=now_s - 200, hours=tuple(hours), sites=sites))
 
 
 def make_titles(now_s: float) -> tuple[TitleView, ...]:

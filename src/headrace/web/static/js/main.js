@@ -6,6 +6,7 @@ import { eventsView, loadEvents, merged } from "/static/js/events.js";
 import { fleetView } from "/static/js/fleet.js";
 import { showClock } from "/static/js/format.js";
 import { History } from "/static/js/history.js";
+import { offloadPanel } from "/static/js/offload.js";
 import { routesView } from "/static/js/routes.js";
 import { askForToken, currentRole, keepDemoToken, signIn, signOut, takeFragment } from "/static/js/session.js";
 import { follow } from "/static/js/stream.js";
@@ -27,6 +28,7 @@ const store = {
 
 const fleet = fleetView(store);
 const windows = windowsPanel();
+const offload = offloadPanel();
 const titles = titlesView(store);
 const routes = routesView(store);
 const events = eventsView(store);
@@ -108,6 +110,7 @@ async function start(role) {
 /** The stream tells what happens from now on; what was before, also while it was cut, is asked for. */
 async function catchUp() {
   windows.load({ isForced: true });
+  offload.load({ isForced: true });
   titles.load({ isForced: true });
   const loaded = await loadEvents().catch(() => []);
   store.events = merged(store.events, loaded); // read only now: the stream may have brought some meanwhile
@@ -144,7 +147,10 @@ byId("sign-out").addEventListener("click", async () => {
 addEventListener("hashchange", () => (/^#(token|demo)=/.test(location.hash) ? begin() : route()));
 setInterval(() => {
   fleet.tick();
-  if (stream && currentView() === "fleet") windows.load();
+  if (stream && currentView() === "fleet") {
+    windows.load();
+    offload.load();
+  }
   if (stream && currentView() === "routes") routes.load(); // the stream does not tell of routes
 }, 1_000);
 begin();

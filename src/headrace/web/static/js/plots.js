@@ -19,11 +19,11 @@ const cssValue = (name) => getComputedStyle(document.documentElement).getPropert
  *
  * Args:
  *   label: what is shown, for screen readers.
- *   format: makes text of a value.
+ *   format: makes text of a value; time: of an instant, UTC epoch seconds.
  *   series: [{label, colour: index, isStepped, isFilled}].
  * Returns {update(columns), dispose()}; columns as uPlot's: first epoch seconds, then one array per series (null is a gap).
  */
-export function timePlot(parent, { label, format, series, height = 170, min = 0, spanS }) {
+export function timePlot(parent, { label, format, series, height = 170, min = 0, max = null, spanS, time = showClock }) {
   if (!window.uPlot) {
     parent.append(h("p", { class: "quiet" }, "The plot library is missing on the server: run scripts/vendor there."));
     return { update() {}, dispose() {} };
@@ -46,10 +46,10 @@ export function timePlot(parent, { label, format, series, height = 170, min = 0,
         padding: [8, 32, 0, 0],
         scales: {
           x: { time: true, range: (_u, low, high) => [Math.min(Math.max(low, high - spanS), high - SPAN_LEAST_S), high] },
-          y: { range: (_u, _low, high) => [min, Math.max(high ?? 0, min + 1e-9) * 1.08 || 1] },
+          y: { range: (_u, _low, high) => [min, max ?? (Math.max(high ?? 0, min + 1e-9) * 1.08 || 1)] },
         },
         axes: [
-          { ...axis, size: 26, space: 90, values: (_u, splits) => splits.map(showClock) },
+          { ...axis, size: 26, space: 90, values: (_u, splits) => splits.map((one) => time(one)) },
           { ...axis, size: 72, space: 34, values: (_u, splits) => splits.map((value) => format(value)) },
         ],
         series: [
