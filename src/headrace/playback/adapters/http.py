@@ -162,7 +162,8 @@ class Connection(asyncio.Protocol):
             address = address.removeprefix(_V4_IN_V6)
         self._peer = self._application.meet(address, self._connections.scheme)
         if not self._connections.add(self):
-            self._refuse(503, "too-many-connections", "this steering node has no room for another connection")
+            detail = "this steering node has no room for another connection"
+            self._refuse(503, "too-many-connections", detail, lingers=False)  # Nobody would look at it again.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
@@ -288,9 +289,9 @@ class Connection(asyncio.Protocol):
         work = asyncio.to_thread(respond, peer, method, target, headers, True)
         self._connections.loop.create_task(work).add_done_callback(finish)
 
-    def _refuse(self, status: int, code: str, detail: str) -> None:
+    def _refuse(self, status: int, code: str, detail: str, *, lingers: bool = True) -> None:
         self._connections.send(self._write, self._application.refuse(status, code, detail))
-        self._end(lingers=True)
+        self._end(lingers=lingers)
 
     def _end(self, *, lingers: bool = False) -> None:
         """Close it when what was written is sent; with unread input that would be a reset, which takes the answer."""

@@ -240,6 +240,10 @@ async def test_connections_beyond_the_most_are_refused_and_idle_ones_make_room(m
             assert (await one.ask(GET))[0] == 200
         third = await site.client()
         assert ((await third.hear()).status, await third.is_closed()) == (503, True)
+        third.say(GET)
+        with contextlib.suppress(ConnectionError):
+            await third._writer.drain()
+            assert len(site.echo.asked) == 2
         naps = iter([None] * (http.CROWDED_IDLE_S + 1))
 
         async def sleep(_: float) -> None:
