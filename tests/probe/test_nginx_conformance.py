@@ -1,6 +1,7 @@
 """What a client may ask of an appliance and what it gets: RFC 9110 sections 8.8, 9, 13 and 14, RFC 9211, CORS.
 
-The table runs on every build of nginx at hand (the wheel's, Debian's) and over HTTP/1.1, HTTP/2 and TLS.
+The table runs on every build of nginx at hand (the wheel's, Debian's, and our own with the patch queue on it) and over
+HTTP/1.1, HTTP/2 and TLS.
 """
 
 import asyncio
@@ -20,13 +21,16 @@ from headrace.appliance.testing import body_of
 from headrace.appliance.testing_nginx import NginxRig, make_certificate
 from headrace.catalog.model import FileSuffix
 from headrace.telemetry.access_log import LogRecord, Outcome, parse_line
+from headrace.workshop.testing_nginx import Shop
 
 BODY = body_of(12, 300_000)
 SHA = hashlib.sha256(BODY).hexdigest()
 TAG, OTHER = f'"{SHA}"', f'"{"0" * 64}"'
 MISSING = "ab" * 32
-BINARIES = ["", *(path for path in ("/usr/sbin/nginx",) if os.path.exists(path))]
+OWN = "own"
+BINARIES = ["", *(path for path in ("/usr/sbin/nginx",) if os.path.exists(path)), OWN]
 LONG_AGO, TO_COME = "Mon, 01 Jan 2001 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
+pytestmark = pytest.mark.timeout(400)  # the first run on a machine compiles nginx, beside whatever else runs there
 NO_PROOF = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 NO_PROOF.check_hostname = False
 NO_PROOF.verify_mode = ssl.CERT_NONE
@@ -104,13 +108,14 @@ CASES = [
 @pytest.fixture(scope="module", params=BINARIES, ids=lambda binary: binary or "wheel")
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NginxRig]:
     """A running server with one file, on a clear and a TLS port, IPv4 and IPv6."""
+    binary = str(Shop().build_queue(Path(__file__).parents[2]) if request.param == OWN else request.param)
     folder = tmp_path_factory.mktemp("nginx")
     certificate, key = make_certificate(folder)
     rig = NginxRig(folder, tls_certificate=certificate, tls_key=key)
     ports = {"listen": (f"{rig.host}:{rig.port}", f"[::1]:{rig.port}"), "tls_listen": (f"{rig.host}:{rig.port + 1}",)}
     rig.settings = replace(rig.settings, **ports)
     assert rig.put(BODY) == path()
-    rig.supervisor = rig.make_supervisor(binary=str(request.param))
+    rig.supervisor = rig.make_supervisor(binary=binary)
     asyncio.run(rig.supervisor.apply(rig.settings))
     assert rig.supervisor.report().is_running, rig.supervisor.report().error
     yield rig

@@ -28,6 +28,10 @@ class NginxBuild:
     has_tls: bool = True
     has_http2: bool = True
     has_threads: bool = True
+    keeps_content: bool = False
+    """Small files can be kept in memory (`open_file_cache_content`, our patch queue)."""
+    gathers_records: bool = False
+    """Records of TLS leave several at once (our patch queue), which is worth a larger buffer for reading."""
     without: frozenset[str] = frozenset()
     """Modules left out of the build, such as http_scgi_module."""
 
@@ -101,6 +105,8 @@ _ORIGINS_OWN = (
     "Cross-Origin-Resource-Policy",
 )
 """Headers of the origin's answer that ours replace."""
+_KEPT_BYTES = 32 << 10
+"""A playlist or subtitle of up to this size is answered from memory: a read less in each answer (0023)."""
 _MODULES_WITH_FOLDERS = ("proxy", "fastcgi", "uwsgi", "scgi")
 _UNSAFE = re.compile(r"[\s\"'\\${};\x00-\x1f\x7f]")
 _UNSAFE_IN_PATH = re.compile(r"[\"\\$\x00-\x1f\x7f]")
@@ -136,6 +142,8 @@ def parse_build(text: str) -> NginxBuild:
         has_tls="--with-http_ssl_module" in text,
         has_http2="--with-http_v2_module" in text,
         has_threads="--with-threads" in text,
+        keeps_content="open_file_cache_content enabled" in text,
+        gathers_records="TLS batch support enabled" in text,
         without=frozenset(re.findall(r"--without-(\S+)", text)),
     )
 
@@ -162,6 +170,8 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "temporary_paths": _temporary_paths(settings, build),
         "types": "\n".join(f"{MEDIA_TYPES[suffix]} {suffix};" for suffix in FileSuffix),
         "sendfile_chunk_bytes": str(settings.sendfile_chunk_bytes),
+        "output_buffers": "1 128k" if build.gathers_records else "2 24k",
+        "small_content": f"open_file_cache_content {_KEPT_BYTES};" if build.keeps_content else "",
         "transport": _transport(settings, build),
         "open_file_cache": str(settings.open_file_cache),
         "keep_open_s": str(settings.keep_open_s),

@@ -77,6 +77,9 @@ def _build(
         str, typer.Option(metavar="NAME", help="Instead of SOURCE: the candidate commit of this upstream.")
     ] = "",
     commit: Annotated[str, typer.Option(metavar="REVISION", help="With --upstream: this commit instead.")] = "",
+    patches: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With a tarball: put this patch queue on it first.")
+    ] = None,
     fragment: Annotated[
         list[Path] | None, typer.Option("--fragment", help="Configuration laid over the recipe's own; repeatable.")
     ] = None,
@@ -92,6 +95,8 @@ def _build(
 
     Examples: [bold]headrace release build nginx nginx-1.31.3.tar.gz[/]
 
+    [bold]headrace release build nginx nginx-1.26.3.tar.gz --patches patches/nginx[/]
+
     [bold]headrace release build linux --upstream linux[/]
     """
     from headrace.upstream.build import BuildVerdict
@@ -105,7 +110,7 @@ def _build(
     set_up_logging("WARNING")
     with (
         _watching(as_json) as watch,
-        _opened(workshop, source, upstream, commit, line_of(chosen, tree)) as (files, origin),
+        _opened(workshop, source, patches, upstream, commit, line_of(chosen, tree)) as (files, origin),
     ):
         outcome = workshop.builder(watch).build(chosen, files, origin, work_name=tree, may_retry=retry)
     if outcome.build.verdict is BuildVerdict.UNBUILDABLE:
@@ -115,18 +120,21 @@ def _build(
 
 @contextmanager
 def _opened(
-    workshop: Workshop, path: Path | None, upstream: str, revision: str, line: str
+    workshop: Workshop, path: Path | None, patches: Path | None, upstream: str, revision: str, line: str
 ) -> "Iterator[tuple[SourceTree, Source]]":
     from headrace.upstream.build import Source
     from headrace.upstream.model import upstream_name
-    from headrace.workshop.sources import open_source
+    from headrace.workshop.sources import NO_PATCHES, open_source, read_stack
     from headrace.workshop.tracked import tracked_source
 
     if (path is None) == (not upstream) or (revision and not upstream):
         raise UsageError("name what to build: SOURCE (a folder or tarball), or --upstream NAME [--commit REVISION]")
+    if patches is not None and path is None:
+        raise UsageError("--patches goes with a tarball; an upstream has a queue of its own")
     if path is not None:
-        with open_source(path, workshop.store, workshop.clock) as tree:
-            yield tree, Source()
+        stack = read_stack(patches) if patches else NO_PATCHES
+        with open_source(path, workshop.store, workshop.clock, patches=stack) as tree:
+            yield tree, Source(patches=stack.ids)
         return
     name, store, clock = upstream_name(upstream), workshop.store, workshop.clock
     yield tracked_source(workshop.folder, name, revision, line=line, store=store, clock=clock)

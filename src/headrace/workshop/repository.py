@@ -228,8 +228,7 @@ class Mirror:
 
     def patch_id_of(self, body: bytes) -> PatchId | None:
         """The stable patch-id of a patch file."""
-        lines = self._patch_id(body)
-        return PatchId(lines[0].split()[0]) if lines else None
+        return patch_id_of(body, self.git())
 
     def landed(self, old: CommitId | None, new: CommitId) -> Landed:
         """When the commits of `old..new` landed on the branch; without `old` the head alone counts."""
@@ -295,6 +294,12 @@ class Mirror:
 
     def _patch_id(self, diffs: bytes) -> tuple[str, ...]:
         return self.git().run("patch-id", "--stable", stdin=diffs).lines
+
+
+def patch_id_of(body: bytes, git: Git) -> PatchId | None:
+    """The stable patch-id of a patch file; None where it changes no text."""
+    lines = git.run("patch-id", "--stable", stdin=body).lines
+    return PatchId(lines[0].split()[0]) if lines else None
 
 
 def _read_touching(tokens: Sequence[str]) -> Iterator[UpstreamCommit]:

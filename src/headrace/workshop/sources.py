@@ -15,9 +15,12 @@ from headrace.upstream.errors import UpstreamError
 from headrace.upstream.recipe import Recipe, source_version
 from headrace.upstream.tree import Leaf, TreeId, tree_id, tree_id_of
 from headrace.wire.files import write_atomic
+from headrace.workshop.adapters.git import Git
+from headrace.workshop.adapters.records import read_patches
 from headrace.workshop.adapters.source_tree import read_tree
 from headrace.workshop.adapters.tarball import digest_of, is_tarball, unpack
 from headrace.workshop.errors import SourceError
+from headrace.workshop.repository import patch_id_of
 from headrace.workshop.store import BuildStore
 
 _WAIT_S = 600.0
@@ -29,6 +32,31 @@ class Files:
 
     folder: Path
     leaves: Mapping[bytes, Leaf]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchStack:
+    """Patches to put on a source, in order."""
+
+    bodies: Mapping[str, bytes]
+    """By file name."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Their stable patch-ids, as a build's provenance names them."""
+        return tuple(str(patch_id_of(body, Git())) for body in self.bodies.values())
+
+
+NO_PATCHES = PatchStack(bodies={})
+
+
+def read_stack(folder: Path) -> PatchStack:
+    """The patch queue in a folder.
+
+    Raises:
+        UpstreamError, PatchError: the folder is missing, or a file in it is no patch; the message names it.
+    """
+    return PatchStack(bodies=read_patches(folder, owner=str(folder)).bodies)
 
 
 class SourceTree(Protocol):
@@ -104,10 +132,12 @@ class CommitSource:
 
 
 class TarballSource:
-    """A tarball; the tree in it is remembered by its SHA-256, so it is unpacked only when it has to be built."""
+    """A tarball, with patches put on; the tree that comes out is remembered by the SHA-256 of the tarball and the
+    patches, so it is unpacked only when it has to be built."""
 
-    def __init__(self, path: Path, store: BuildStore, clock: Clock) -> None:
+    def __init__(self, path: Path, store: BuildStore, clock: Clock, *, patches: PatchStack = NO_PATCHES) -> None:
         self._path = path
+        self._patches = patches.bodies
         self._store = store
         self._clock = clock
         self._sha256 = ""
@@ -137,6 +167,8 @@ class TarballSource:
         if self._unpacked is None:
             scratch = self._held.enter_context(self._store.hold(self._note().name, wait_s=_WAIT_S))
             folder = unpack(self._path, scratch)
+            for name, body in self._patches.items():
+                _put_on(folder, name, body, onto=self._path.name)
             leaves = read_tree(folder, None, now_s=self._clock.now_s())
             with contextlib.suppress(OSError):
                 write_atomic(self._note(), tree_id(leaves).encode())
@@ -144,21 +176,37 @@ class TarballSource:
         return self._unpacked
 
     def _note(self) -> Path:
-        self._sha256 = self._sha256 or digest_of(self._path)
+        if not self._sha256:
+            parts = [digest_of(self._path), *(hashlib.sha256(body).hexdigest() for body in self._patches.values())]
+            self._sha256 = hashlib.sha256(" ".join(parts).encode()).hexdigest() if self._patches else parts[0]
         return self._store.root / "index" / f"tarball-{self._sha256[:32]}"
 
 
+def _put_on(folder: Path, name: str, body: bytes, *, onto: str) -> None:
+    # Without the ceiling, git would take paths for those of a repository that the release folder happens to lie in.
+    ceiling = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
+    git = Git(folder=folder)
+    said = git.run("apply", "--whitespace=nowarn", stdin=body, may_fail=(1, 128), environment=ceiling)
+    if said.code:
+        words = " ".join(said.err.split())[:400]
+        raise SourceError(f"{name} does not apply to {onto}: {words}; make it fit, or build another version")
+
+
 @contextlib.contextmanager
-def open_source(path: Path, store: BuildStore, clock: Clock) -> Iterator[SourceTree]:
-    """A folder or tarball that a person named.
+def open_source(
+    path: Path, store: BuildStore, clock: Clock, *, patches: PatchStack = NO_PATCHES
+) -> Iterator[SourceTree]:
+    """A folder or tarball that a person named; patches can be put on a tarball.
 
     Raises:
-        SourceError: there is no such thing.
+        SourceError: there is no such thing, or patches for a folder, which is built as it is.
     """
     if path.is_dir():
+        if patches.bodies:
+            raise SourceError(f"source {path} is a folder and is built as it is: put the patches on with git am")
         yield FolderSource(path.absolute(), store, clock)
     elif path.is_file() and is_tarball(path):
-        with contextlib.closing(TarballSource(path.absolute(), store, clock)) as tarball:
+        with contextlib.closing(TarballSource(path.absolute(), store, clock, patches=patches)) as tarball:
             yield tarball
     else:
         what = "is neither a folder nor a tarball (.tar, .tar.gz, .tar.xz)" if path.exists() else "does not exist"

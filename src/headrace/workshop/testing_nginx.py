@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 from headrace.base.clock import SystemClock
-from headrace.upstream.build import Source
+from headrace.upstream.build import BuildVerdict, Source
 from headrace.workshop.builder import Builder, Outcome
 from headrace.workshop.candidates import CandidateStore
 from headrace.workshop.config import read_workshop_config
 from headrace.workshop.recipes import find_recipe
-from headrace.workshop.sources import FolderSource
+from headrace.workshop.sources import FolderSource, open_source, read_stack
 from headrace.workshop.store import BuildStore
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "headrace"
@@ -46,6 +46,15 @@ class Shop:
             return self.build_folder(folder)
         finally:
             subprocess.run([*command, "--reverse"], cwd=folder, check=True, timeout=20)
+
+    def build_queue(self, repository: Path) -> Path:
+        """The program with the patch queue of `repository` on it, as `headrace release build --patches` makes it."""
+        stack = read_stack(repository / "patches/nginx")
+        with open_source(fetch_nginx(repository / "scripts"), self.store, self.clock, patches=stack) as source:
+            outcome = self.builder.build(self.recipe, source, Source(patches=stack.ids))
+        if outcome.build.verdict is not BuildVerdict.BUILT:
+            raise RuntimeError(f"nginx with the patch queue does not build: {outcome.build.failure}")
+        return self.program(outcome)
 
     def program(self, outcome: Outcome) -> Path:
         return self.store.output(outcome.build, "nginx")

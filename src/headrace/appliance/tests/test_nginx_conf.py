@@ -159,6 +159,16 @@ def test_socket_path_within_the_limit_of_the_kernel() -> None:
     assert own_socket("/" + "x" * 200) == "own.sock"
 
 
+def test_what_our_patches_add_is_used_where_it_is() -> None:
+    plain, patched = rendered(), rendered(replace(NEW, keeps_content=True, gathers_records=True))
+    assert "open_file_cache_content" not in plain
+    assert "output_buffers 2 24k;" in plain
+    small = patched[patched.index("sendfile off;") :]
+    assert small.index("open_file_cache_content 32768;") < small.index("location @special")
+    assert patched.count("open_file_cache_content") == 1, "renditions stay on disk"
+    assert "output_buffers 1 128k;" in patched
+
+
 def test_parse_build() -> None:
     text = (
         "nginx version: nginx/1.26.3 (Debian)\nbuilt with OpenSSL 3\nTLS SNI support enabled\n"
@@ -168,5 +178,7 @@ def test_parse_build() -> None:
     assert parse_build("nginx version: freenginx/1.31.0\n") == NginxBuild(
         version=(1, 31, 0), has_tls=False, has_http2=False, has_threads=False
     )
+    ours = parse_build(f"{text}\nTLS batch support enabled\nopen_file_cache_content enabled\n")
+    assert (ours.keeps_content, ours.gathers_records) == (True, True)
     with pytest.raises(NginxConfError):
         parse_build("Server version: Apache/2.4")

@@ -149,19 +149,23 @@ def upstream_names(root: Path) -> tuple[UpstreamName, ...]:
 
 
 def read_queue(upstream: Upstream) -> ReadQueue:
-    """The patch queue: all `*.patch` of the folder in the order of their names.
+    """The patch queue of an upstream, as `read_patches` reads it."""
+    return read_patches(Path(upstream.patches), owner=upstream.name)
+
+
+def read_patches(folder: Path, *, owner: str) -> ReadQueue:
+    """All `*.patch` of a folder in the order of their names; `owner`: whose queue it is, for messages.
 
     Raises:
         UpstreamError: the folder is missing.
         PatchError: a file is no patch of `git format-patch`, or lacks its reason; names file and line.
     """
-    folder = Path(upstream.patches)
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
-        raise UpstreamError(f"the patch folder of {upstream.name} is missing: {folder}") from None
+        raise UpstreamError(f"the patch folder of {owner} is missing: {folder}") from None
     except OSError as error:
-        raise UpstreamError(f"cannot read the patch folder of {upstream.name}: {error}") from None
+        raise UpstreamError(f"cannot read the patch folder of {owner}: {error}") from None
     for name in names:
         if name.endswith(_OTHER_FORMS):
             raise PatchError(f"{folder / name}: would be left out; name patches *.patch, keep other files elsewhere")
