@@ -63,6 +63,8 @@ def test_the_program_says_what_it_has(program: Path) -> None:
     build = parse_build(said)
     assert build.keeps_content
     assert build.gathers_records
+    assert build.corks_long_files
+    assert build.bounds_log
 
 
 def test_head_and_start_of_a_range_come_in_one_packet(rig: NginxRig) -> None:

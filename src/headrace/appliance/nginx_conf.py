@@ -32,6 +32,10 @@ class NginxBuild:
     """Small files can be kept in memory (`open_file_cache_content`, our patch queue)."""
     gathers_records: bool = False
     """Records of TLS leave several at once (our patch queue), which is worth a larger buffer for reading."""
+    corks_long_files: bool = False
+    """`tcp_nopush` corks long files alone and leaves TCP_NODELAY set (our patch queue)."""
+    bounds_log: bool = False
+    """`access_log` takes `min_bytes` and `max_bytes` (our patch queue)."""
     without: frozenset[str] = frozenset()
     """Modules left out of the build, such as http_scgi_module."""
 
@@ -107,6 +111,18 @@ _ORIGINS_OWN = (
 """Headers of the origin's answer that ours replace."""
 _KEPT_BYTES = 32 << 10
 """A playlist or subtitle of up to this size is answered from memory: a read less in each answer (0023)."""
+_TCP_FACTS_FROM_BYTES = 200_000
+"""Answers with bodies from this size on are logged with the facts of TCP."""
+_LOG_CHOICE = """\
+map $body_bytes_sent $headrace_is_long {
+    default "";
+    "~^(?:[2-9][0-9]{5}|[0-9]{7})" 1;
+}
+map $headrace_is_long $headrace_is_short {
+    default "";
+    "" 1;
+}"""
+"""The same bound by the digits of the length, for a build whose `access_log` does not compare."""
 _MODULES_WITH_FOLDERS = ("proxy", "fastcgi", "uwsgi", "scgi")
 _UNSAFE = re.compile(r"[\s\"'\\${};\x00-\x1f\x7f]")
 _UNSAFE_IN_PATH = re.compile(r"[\"\\$\x00-\x1f\x7f]")
@@ -144,6 +160,8 @@ def parse_build(text: str) -> NginxBuild:
         has_threads="--with-threads" in text,
         keeps_content="open_file_cache_content enabled" in text,
         gathers_records="TLS batch support enabled" in text,
+        corks_long_files="tcp_nopush for long files enabled" in text,
+        bounds_log="access_log min_bytes enabled" in text,
         without=frozenset(re.findall(r"--without-(\S+)", text)),
     )
 
@@ -171,6 +189,7 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "types": "\n".join(f"{MEDIA_TYPES[suffix]} {suffix};" for suffix in FileSuffix),
         "sendfile_chunk_bytes": str(settings.sendfile_chunk_bytes),
         "output_buffers": "1 128k" if build.gathers_records else "2 24k",
+        "tcp_nopush": "on" if build.corks_long_files else "off",
         "small_content": f"open_file_cache_content {_KEPT_BYTES};" if build.keeps_content else "",
         "transport": _transport(settings, build),
         "open_file_cache": str(settings.open_file_cache),
@@ -180,9 +199,9 @@ def _values(settings: NginxSettings, build: NginxBuild) -> dict[str, str]:
         "log_format": log_format(),
         "log_format_short": log_format(has_tcp=False),
         "access_log": _access_log(settings, "headrace_short"),
-        "access_log_renditions": _access_log(
-            settings, "headrace_short if=$headrace_is_short", "headrace if=$headrace_is_long"
-        ),
+        "tcp_facts_from": f"{_TCP_FACTS_FROM_BYTES:,}",
+        "log_choice": "" if build.bounds_log else _LOG_CHOICE,
+        "access_log_renditions": _access_log_renditions(settings, build),
         "upstream": _upstream(settings),
         "listen": _listen(settings, build),
         "serve_root": settings.serve_root,
@@ -219,6 +238,14 @@ def _access_log(settings: NginxSettings, *uses: str) -> str:
         return "access_log off;"
     # A larger buffer pushes other things out of the core's cache: 5 % of a small answer (0009).
     return "\n".join(f'access_log "{settings.access_log}" {use} buffer=32k flush=1s;' for use in uses)
+
+
+def _access_log_renditions(settings: NginxSettings, build: NginxBuild) -> str:
+    if build.bounds_log:
+        short, long = f"max_bytes={_TCP_FACTS_FROM_BYTES - 1}", f"min_bytes={_TCP_FACTS_FROM_BYTES}"
+    else:
+        short, long = "if=$headrace_is_short", "if=$headrace_is_long"
+    return _access_log(settings, f"headrace_short {short}", f"headrace {long}")
 
 
 def _main(settings: NginxSettings) -> str:

@@ -160,13 +160,26 @@ def test_socket_path_within_the_limit_of_the_kernel() -> None:
 
 
 def test_what_our_patches_add_is_used_where_it_is() -> None:
-    plain, patched = rendered(), rendered(replace(NEW, keeps_content=True, gathers_records=True))
+    ours = replace(NEW, keeps_content=True, gathers_records=True, corks_long_files=True, bounds_log=True)
+    plain, patched = rendered(), rendered(ours)
     assert "open_file_cache_content" not in plain
     assert "output_buffers 2 24k;" in plain
     small = patched[patched.index("sendfile off;") :]
     assert small.index("open_file_cache_content 32768;") < small.index("location @special")
     assert patched.count("open_file_cache_content") == 1, "renditions stay on disk"
     assert "output_buffers 1 128k;" in patched
+    assert "tcp_nopush off;" in plain
+    assert "tcp_nopush on;" in patched
+    assert "headrace_short max_bytes=199999 " in patched
+    assert "headrace min_bytes=200000 " in patched
+    assert "$headrace_is_" not in patched
+
+
+def test_both_ways_to_choose_a_log_have_one_bound() -> None:
+    expression = re.search(r'"~(\S+)" 1;', rendered())
+    assert expression
+    for length in (0, 9, 99_999, 199_999, 200_000, 999_999, 1_000_000, 4 << 20, 10**15):
+        assert bool(re.match(expression[1], str(length))) == (length >= 200_000), length
 
 
 def test_parse_build() -> None:
@@ -178,7 +191,11 @@ def test_parse_build() -> None:
     assert parse_build("nginx version: freenginx/1.31.0\n") == NginxBuild(
         version=(1, 31, 0), has_tls=False, has_http2=False, has_threads=False
     )
-    ours = parse_build(f"{text}\nTLS batch support enabled\nopen_file_cache_content enabled\n")
+    ours = parse_build(
+        f"{text}\nTLS batch support enabled\nopen_file_cache_content enabled\n"
+        "tcp_nopush for long files enabled\naccess_log min_bytes enabled\n"
+    )
     assert (ours.keeps_content, ours.gathers_records) == (True, True)
+    assert (ours.corks_long_files, ours.bounds_log) == (True, True)
     with pytest.raises(NginxConfError):
         parse_build("Server version: Apache/2.4")
