@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from headrace.base.clock import SystemClock
 from headrace.base.ids import TitleId
 from headrace.fleet.model import HealthReason, HealthState
-from headrace.web.testing import StandInControl, make_offload
+from headrace.web.testing import NO_MISSES, StandInControl, make_misses, make_offload
 from headrace.wire.offload import OffloadView
 from headrace.wire.operator import ApplianceView
 
@@ -255,9 +255,9 @@ def test_offload_is_told_in_figures_and_fits(
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate(NAMELESS) == []
         columns = page.evaluate("""async () => {
-          const { columnsOf } = await import("/static/js/offload.js");
-          const hours = [{hour: 99, bytes_by_tier: {own: 3, embedded: 1}}, {hour: 100, bytes_by_tier: {}}];
-          return columnsOf(hours, [{tiers: ["own"]}], 100).map((one) => one.slice(-3));
+          const { columnsOf } = await import("/static/js/shares.js");
+          const hours = [{hour: 99, bytes: {own: 3, embedded: 1}}, {hour: 100, bytes: {}}];
+          return columnsOf(hours, [{names: ["own"]}], 100).map((one) => one.slice(-3));
         }""")
         assert columns == [[99 * 3600, 100 * 3600, 101 * 3600], [0.75, None, None]]
         stand_in.offload = make_offload(time.time() - 3 * 86_400)
@@ -266,6 +266,38 @@ def test_offload_is_told_in_figures_and_fits(
         expect(page.locator("#offload-told")).to_be_hidden()
     finally:
         stand_in.offload = OffloadView(summary=None)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (360, "light")])
+def test_misses_are_told_by_reason_and_fit(
+    control: tuple[StandInControl, str], open_page: Callable[..., Page], width: int, scheme: str
+) -> None:
+    stand_in, url = control
+    page = open_page(f"{url}/#token=read-token", width=width, scheme=scheme)
+    expect(page.locator("#offload-hint")).to_be_visible()
+    expect(page.locator("#misses")).to_be_hidden()
+    stand_in.misses = make_misses(time.time())
+    try:
+        page.reload()
+        expect(page.locator("#misses-best")).to_have_text("93%")
+        reasons = page.locator("#misses-shares li").all_text_contents()
+        assert [one.rstrip("0123456789.%") for one in reasons] == [
+            "title not held there",
+            "near capacity",
+            "player's own choice",
+        ]
+        expect(page.locator("#misses-note")).to_contain_text("in sessions of 2 steering nodes, explained")
+        expect(
+            page.locator("#misses-plot").get_by_role("img", name="that the best appliances did not serve")
+        ).to_be_visible()
+        rows = page.locator("#misses-rows tbody tr")
+        expect(rows).to_have_count(5)
+        assert rows.first.locator("td").all_text_contents() == ["fra", "big-buck-bunny", "near capacity", "1.7 TiB"]
+        expect(rows.last.locator("td").first).to_have_text("–")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(NAMELESS) == []
+    finally:
+        stand_in.misses = NO_MISSES
 
 
 NAMELESS = """() => [...document.querySelectorAll("button, a, input, select, canvas, video, svg, progress")]

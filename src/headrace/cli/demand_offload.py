@@ -1,7 +1,6 @@
 """`headrace demand offload`: who served the bytes, and the summary of it that the control plane is told."""
 
 from collections import Counter
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -10,7 +9,8 @@ import typer
 from rich.table import Table
 
 from headrace.base.units import show_bytes
-from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, ask_control, err, out
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, out
+from headrace.cli.telling import tell_control
 from headrace.cli.totals import (
     MemoryOption,
     SinceOption,
@@ -27,8 +27,6 @@ from headrace.metering.offload import read_tiers, summarise
 from headrace.metering.ports import Engine
 from headrace.metering.surroundings import last_kinds
 from headrace.metering.totals import Totals, open_totals
-from headrace.wire.client import ControlClient
-from headrace.wire.errors import RefusedError, UnreachableError
 from headrace.wire.offload import OffloadView
 
 _COLUMNS = {"site": "home", "hour": "hour"}
@@ -109,19 +107,14 @@ def tell_offload(
 ) -> None:
     """Tell the control plane, for its dashboard. What it refuses is said, and nothing fails by it."""
     summary = summarise(totals, engine, last_kinds(folder), now_s=now_s)
-
-    async def ask(client: ControlClient) -> None:
-        await client.call("PUT", "/v1/offload", body=summary, answer=OffloadView)
-
-    if not summary.hours:
-        return
-    try:
-        ask_control(ask, control=control, token_file=token, ca=ca)
-    except UnreachableError as error:
-        err.print(f"{error}; offload is told after the next count")
-    except RefusedError as error:
-        mend = {
-            HTTPStatus.FORBIDDEN: "count with a token of the role operate, or with --no-tell",
-            HTTPStatus.NOT_FOUND: "a control plane of before knows no offload; upgrade it, or count with --no-tell",
-        }.get(HTTPStatus(error.status), "see its log")
-        err.print(f"the control plane did not take offload: {error}; {mend}")
+    if summary.hours:
+        tell_control(
+            "/v1/offload",
+            summary,
+            OffloadView,
+            what="offload",
+            otherwise="count with --no-tell",
+            control=control,
+            token_file=token,
+            ca=ca,
+        )

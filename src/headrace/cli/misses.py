@@ -3,17 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
 
+from headrace.base.clock import SystemClock
 from headrace.base.errors import UsageError
 from headrace.base.units import show_bytes, show_count
-from headrace.cli.console import AsJson, err, out, plain
+from headrace.cli.console import AsJson, CaFile, ControlUrl, TokenFile, err, out, plain
 from headrace.cli.steer import read_settings, tell_left_out
+from headrace.cli.telling import tell_control
 from headrace.metering.adapters.served import ServedSums
 from headrace.metering.model import Fate, MeterLimits
 from headrace.playback.adapters.past import Past
@@ -25,6 +29,7 @@ from headrace.steering.used_chart import draw_used
 from headrace.wire.batch_store import open_batch_store
 from headrace.wire.codec import encode
 from headrace.wire.files import write_atomic
+from headrace.wire.misses import HOURS, MOST_ROWS, MissesView, summarise_used
 
 misses = typer.Typer(
     help="Misses: bytes that did not come from the best appliance for their client.", no_args_is_help=True
@@ -51,6 +56,15 @@ def _explain(
         typer.Option(help="Judge what players used: folder or s3://bucket/prefix to which agents ship their logs."),
     ] = "",
     plot: Annotated[Path | None, typer.Option(help="With --batches: write bytes by hour and reason as SVG.")] = None,
+    tell: Annotated[
+        str,
+        typer.Option(
+            help="With --batches: tell the control plane, for its page, under this name of the steering node."
+        ),
+    ] = "",
+    control: ControlUrl = None,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say by site and title what kept the best appliances out: content, health, load or route.
@@ -60,33 +74,40 @@ def _explain(
 
     Example: [bold]headrace misses explain sessions.log --node /var/lib/headrace/steer --batches s3://logs/batches[/]
     """
-    config = read_settings(settings)
-    if plot is not None and not batches:
-        raise UsageError("--plot draws what was served: give --batches too")
+    config, past = read_settings(settings), Past(node, step_s=step)
     if batches:
-        used = _explain_used(log, Past(node, step_s=step), config, batches, site=site, top=top)
+        if tell and site:
+            raise UsageError("--tell tells all sites: leave out --site")
+        listed = max(top, MOST_ROWS) if tell else top
+        used = _explain_used(log, past, config, batches, site=site, top=listed)
         if not used.bytes and used.unjoined["no_snapshot"]:
             raise UsageError(_NO_SNAPSHOT.format(node=node))
         if plot is not None:
             _write_plot(plot, used)
-        if as_json:
-            typer.echo(encode(used).decode())
-        else:
-            _print_used(used)
-        return
-    past, bad = Past(node, step_s=step), list[int]()
+        if tell:
+            _tell(used, tell, control=control, token_file=token_file, ca=ca)
+        _print_used(replace(used, rows=used.rows[:top]), as_json=as_json)
+    elif tell or plot is not None:
+        raise UsageError(f"{'--tell' if tell else '--plot'} is of what was served: give --batches too")
+    else:
+        found = _explain_given(log, past, config, site=site, top=top)
+        if not found.sessions and found.skipped:
+            raise UsageError(_NO_SNAPSHOT.format(node=node))
+        _print(found, as_json=as_json)
+
+
+def _explain_given(log: Path, past: Past, config: PlaybackConfig, *, site: str, top: int) -> Misses:
+    bad = list[int]()
     sessions = read_sessions(log, config.clients.location_database, bad)
     found = explain_misses(sessions, past.at, config.rank_limits, top=top, site=site)
     tell_left_out(bad)
-    if not found.sessions and found.skipped:
-        raise UsageError(_NO_SNAPSHOT.format(node=node))
+    return found
+
+
+def _print(found: Misses, *, as_json: bool) -> None:
     if as_json:
         typer.echo(encode(found).decode())
-    else:
-        _print(found)
-
-
-def _print(found: Misses) -> None:
+        return
     skipped = f", {found.skipped} more without a snapshot of their time" if found.skipped else ""
     out.print(f"{found.sessions} sessions, {show_bytes(found.bytes)} expected{skipped}")
     out.print(_side_by_side(found.by_tier, found.by_class))
@@ -119,6 +140,25 @@ def _explain_used(log: Path, past: Past, config: PlaybackConfig, batches: str, *
         fates, strangers = served.fates, served.strangers
     _tell_batches(fates, strangers)
     return found
+
+
+def _tell(used: UsedMisses, node: str, *, control: ControlUrl, token_file: TokenFile, ca: CaFile) -> None:
+    summary = summarise_used(used, now_s=SystemClock().now_s())
+    if not summary.hours:
+        err.print(f"nothing is told: no byte was served in the last {HOURS} hours")
+        return
+    is_told = tell_control(
+        f"/v1/misses/{quote(node, safe='')}",
+        summary,
+        MissesView,
+        what="misses",
+        otherwise="leave out --tell",
+        control=control,
+        token_file=token_file,
+        ca=ca,
+    )
+    if is_told:
+        err.print(f"told the control plane, as {plain(node)}")
 
 
 def _write_plot(file: Path, used: UsedMisses) -> None:
@@ -176,7 +216,10 @@ _UNJOINED = {
 }
 
 
-def _print_used(found: UsedMisses) -> None:
+def _print_used(found: UsedMisses, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(encode(found).decode())
+        return
     out.print(f"{show_bytes(found.bytes)} served in sessions of the log")
     for name, size in found.unjoined.items():
         if size:

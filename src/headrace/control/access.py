@@ -53,6 +53,8 @@ ROUTES: Mapping[tuple[str, str], Access] = {
     ("GET", "/v1/fill"): Access.READ,
     ("POST", "/v1/fill/orders"): Access.OPERATE,
     ("DELETE", "/v1/fill/orders/{order_id}"): Access.OPERATE,
+    ("GET", "/v1/misses"): Access.READ,
+    ("PUT", "/v1/misses/{node}"): Access.OPERATE,
     ("GET", "/v1/offload"): Access.READ,
     ("PUT", "/v1/offload"): Access.OPERATE,
     ("GET", "/v1/titles"): Access.READ,

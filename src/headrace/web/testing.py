@@ -38,8 +38,11 @@ from headrace.fleet.model import (
     Site,
     SiteKind,
 )
+from headrace.steering.misses import MissClass
+from headrace.steering.used import UsedRow
 from headrace.web import pages
 from headrace.wire.codec import decode, encode
+from headrace.wire.misses import MissesHour, MissesNode, MissesView
 from headrace.wire.offload import OffloadHour, OffloadSite, OffloadSummary, OffloadView
 from headrace.wire.operator import (
     FORCE_HINT,
@@ -65,6 +68,7 @@ class StandInControl:
         self.events = make_events(clock.now_s())
         self.windows: tuple[MaintenanceWindow, ...] = ()
         self.offload = OffloadView(summary=None)
+        self.misses = NO_MISSES
         self.is_streaming = True
         """Set to False to cut every stream and refuse new ones, as a dying control plane would."""
         self.app = Starlette(
@@ -78,6 +82,7 @@ class StandInControl:
                     self._allowed(lambda _request: encode(self.windows, tuple[MaintenanceWindow, ...])),
                 ),
                 Route("/v1/offload", self._allowed(lambda _request: encode(self.offload))),
+                Route("/v1/misses", self._allowed(lambda _request: encode(self.misses))),
                 Route("/v1/stream", self._stream),
                 Route("/v1/appliances/{id}", self._change, methods=["PATCH"]),
             ]
@@ -326,6 +331,36 @@ def _disks(failed: int, *, is_full: bool) -> tuple[DiskReport, ...]:
             error="input/output error" if number <= failed else "",
         )
         for number in (1, 2, 3)
+    )
+
+
+NO_MISSES = MissesView(nodes=(), hours=(), rows=())
+
+
+def make_misses(now_s: float) -> MissesView:
+    """Two days in which nearly all came from the best appliances; an evening with too much load."""
+    newest = int(now_s // 3_600)
+    hours = []
+    for ago in reversed(range(48)):
+        total = (2.0 + math.cos(ago / 12 * math.pi)) * 1e12
+        shares = {MissClass.CONTENT: 0.03, MissClass.LOAD: 0.12 if 5 <= ago <= 8 else 0.004, MissClass.CHOICE: 0.011}
+        sizes = {name: int(total * share) for name, share in shares.items()}
+        hours.append(
+            MissesHour(hour=newest - ago, bytes_by_class={MissClass.NONE: int(total) - sum(sizes.values()), **sizes})
+        )
+    rows = (
+        ("fra", "big-buck-bunny", MissClass.LOAD, 1.9e12),
+        ("ams", "a-series-with-a-long-name-season-2-episode-11", MissClass.CONTENT, 8.1e11),
+        ("fra", "sintel", MissClass.CONTENT, 2.2e11),
+        ("lhr", "sintel", MissClass.CHOICE, 9e10),
+        ("", "sintel", MissClass.ROUTE, 4e9),
+    )
+    return MissesView(
+        nodes=tuple(MissesNode(node=name, made_s=now_s - 500) for name in ("steer-1", "steer-2")),
+        hours=tuple(hours),
+        rows=tuple(
+            UsedRow(site_id=site, title_id=title, reason=why, bytes=int(size)) for site, title, why, size in rows
+        ),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from headrace.appliance.adapters.batch_file import ClientBits, write_batch
 from headrace.base.ids import ApplianceId
 from headrace.catalog.fileset import FileSet
+from headrace.control.testing_process import running
 from headrace.fleet.model import SiteKind
 from headrace.playback.adapters.disk import HISTORY_NAME, SnapshotFile
 from headrace.playback.adapters.history import History
@@ -161,3 +162,38 @@ def test_what_cannot_be_answered_is_said(day: Day) -> None:
     day.log.write_text("no session\n")
     done = day.explain()
     assert (done.returncode, "no session in" in done.stderr) == (2, True)
+
+
+def test_the_control_plane_is_told_and_shows_the_sum(day: Day, tmp_path: Path) -> None:
+    day.ship("n1", day.asked("192.0.2.5", 1_000), day.asked("192.0.2.5", 200, upstream="198.51.100.9:80"))
+    day.ship("f1", day.asked("192.0.2.77", 70))
+    folder = tmp_path / "control"
+    subprocess.run([HEADRACE, "init", str(folder)], check=True, capture_output=True, timeout=60)
+    with running(folder) as node, node.client() as client:
+        made = client.post("/v1/tokens", json={"name": "looks", "role": "read"}).json()["token"]
+        reader = tmp_path / "read.token"
+        reader.write_text(made)
+        may_not = ["--control", node.url, "--ca", str(folder / "ca.pem"), "--token-file", str(reader)]
+        done = day.explain("--tell", "steer-1", *may_not)
+        assert (done.returncode, "use a token of the role operate, or leave out --tell" in done.stderr) == (0, True)
+        assert client.get("/v1/misses").json()["nodes"] == []
+        done = day.explain("--tell", "steer-1", "--top", "1", "--json", *node.options)
+        assert (done.returncode, done.stderr) == (0, "told the control plane, as steer-1\n")
+        assert len(json.loads(done.stdout)["rows"]) == 1, "what is told does not change what is printed"
+        assert day.explain("--tell", "steer-2", *node.options).returncode == 0
+        view = client.get("/v1/misses").json()
+        assert [one["node"] for one in view["nodes"]] == ["steer-1", "steer-2"]
+        sizes = [hour["bytes_by_class"] for hour in view["hours"]]
+        assert sizes == [{"best": 2_000, "content": 400, "choice": 140}]
+        assert [(row["reason"], row["bytes"]) for row in view["rows"]] == [("content", 400), ("choice", 140)]
+        assert "node 'A b'" in day.explain("--tell", "A b", *node.options).stderr
+    done = day.explain("--tell", "steer-1", *node.options)
+    assert (done.returncode, "misses is told the next time" in done.stderr) == (0, True)
+
+
+@pytest.mark.parametrize("others", [["--site", "near"], []])
+def test_what_cannot_be_told_is_said(day: Day, others: list[str]) -> None:
+    command = [HEADRACE, "misses", "explain", str(day.log), "--node", str(day.node), "--tell", "a", *others]
+    command += ["--batches", str(day.store)] if others else []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "leave out --site" in done.stderr or "give --batches too" in done.stderr) == (2, True)

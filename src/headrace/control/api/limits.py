@@ -14,6 +14,7 @@ LARGER = (
     ("/v1/agent/exchange", 8 * MIB),  # 100,000 files scattered at random are about 300 kB of bitmap
     ("/v1/agent/routes/chunks", 8 * MIB),
     ("/v1/agent/routes", MIB // 4),  # 1024 digests, or 64 sessions
+    ("/v1/misses/", MIB // 4),  # 48 hours and 200 rows
     ("/v1/offload", MIB),  # 48 hours and 5,000 sites
     ("/v1/titles/", 16 * MIB),  # some ten thousand renditions
     ("/v1/sites/", 16 * MIB),  # 200,000 prefixes

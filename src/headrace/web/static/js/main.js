@@ -6,6 +6,7 @@ import { eventsView, loadEvents, merged } from "/static/js/events.js";
 import { fleetView } from "/static/js/fleet.js";
 import { showClock } from "/static/js/format.js";
 import { History } from "/static/js/history.js";
+import { missesPanel } from "/static/js/misses.js";
 import { offloadPanel } from "/static/js/offload.js";
 import { routesView } from "/static/js/routes.js";
 import { askForToken, currentRole, keepDemoToken, signIn, signOut, takeFragment } from "/static/js/session.js";
@@ -29,6 +30,7 @@ const store = {
 const fleet = fleetView(store);
 const windows = windowsPanel();
 const offload = offloadPanel();
+const misses = missesPanel();
 const titles = titlesView(store);
 const routes = routesView(store);
 const events = eventsView(store);
@@ -111,6 +113,7 @@ async function start(role) {
 async function catchUp() {
   windows.load({ isForced: true });
   offload.load({ isForced: true });
+  misses.load({ isForced: true });
   titles.load({ isForced: true });
   const loaded = await loadEvents().catch(() => []);
   store.events = merged(store.events, loaded); // read only now: the stream may have brought some meanwhile
@@ -150,6 +153,7 @@ setInterval(() => {
   if (stream && currentView() === "fleet") {
     windows.load();
     offload.load();
+    misses.load();
   }
   if (stream && currentView() === "routes") routes.load(); // the stream does not tell of routes
 }, 1_000);
