@@ -82,6 +82,7 @@ def test_head_and_start_of_a_range_come_in_one_packet(rig: NginxRig) -> None:
 def test_small_files_are_answered_from_memory(rig: NginxRig) -> None:
     text = body_of(32, 20_000)
     path = rig.put(text, FileSuffix.M3U8)
+    _age(rig, path)
     with httpx.Client(base_url=rig.url, timeout=10) as client:
         assert client.get(path).content == text
         before = _bytes_read(rig)
@@ -111,7 +112,7 @@ def test_a_file_that_changes_is_read_again_and_one_that_goes_is_gone(rig: NginxR
     text = body_of(33, 5_000)
     path = rig.put(text, FileSuffix.M3U8)
     link = rig.folder / "serve" / path[1:]
-    file = link.resolve()
+    file = _age(rig, path)
     with httpx.Client(base_url=rig.url, timeout=10) as client:
         assert client.get(path).content == text
         in_place = body_of(34, 7_000)
@@ -129,11 +130,25 @@ def test_a_file_that_changes_is_read_again_and_one_that_goes_is_gone(rig: NginxR
         assert _until(lambda: client.get(path).content == replaced), "back again"
 
 
+def test_a_file_written_twice_in_a_second_is_not_kept_between(rig: NginxRig) -> None:
+    """Size and time are alike: no check could tell that the bytes are others."""
+    first, second = b"1" * 5_000, b"2" * 5_000
+    path = rig.put(first, FileSuffix.VTT)
+    file = (rig.folder / "serve" / path[1:]).resolve()
+    written = time.time() + 1  # the answers come in the second of the write, whatever the machine does
+    os.utime(file, (written, written))
+    with httpx.Client(base_url=rig.url, timeout=10) as client:
+        assert client.get(path).content == first
+        file.write_bytes(second)
+        os.utime(file, (written, written))
+        assert client.get(path).content == second
+
+
 def test_answers_under_way_keep_the_bytes_that_they_began_with(rig: NginxRig) -> None:
     """More pipelined answers than the socket takes; the file changes in place while they wait."""
     old, new = b"o" * 30_000, b"n" * 30_000
     path = rig.put(old, FileSuffix.VTT)
-    file = (rig.folder / "serve" / path[1:]).resolve()
+    file = _age(rig, path)
     count = 300
     with socket.socket() as client:
         client.settimeout(20)
@@ -205,6 +220,13 @@ def test_http2_over_tls_and_clients_that_go_in_the_middle(rig: NginxRig) -> None
     assert len([one for one in find_processes(Path(rig.settings.run_folder)) if not one.is_master]) == 1, "it lives"
     log = Path(rig.settings.run_folder, "error.log").read_text()
     assert not [line for line in log.splitlines() if "[alert]" in line or "[crit]" in line or "[emerg]" in line]
+
+
+def _age(rig: NginxRig, path: str) -> Path:
+    """The file of `path`, made older than the second in which no content is kept."""
+    file = (rig.folder / "serve" / path[1:]).resolve()
+    os.utime(file, (100, 100))
+    return file
 
 
 def _next_answer(answers: IO[bytes]) -> bytes:
