@@ -15,7 +15,7 @@ from headrace.lab.load.run import plan_for, run_load
 from headrace.lab.ports import MachineKind, MachineSpec
 from headrace.lab.profiles import read_profiles
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import run_once
+from headrace.lab.qualify.measures import run_level
 from headrace.lab.qualify.network_costs import retransmitted_ratio
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.config import parse_release_config
@@ -76,7 +76,7 @@ async def test_level_3_catches_what_each_connection_leaves(
     metric = "growth.mem.slab_tcp_objects"
     faulty = await with_fault(kernels, "fault-leak-connection")
     stand = stand_of(tmp_path, base_kernel, faulty, time_scale=0.2)
-    runs = {side: (await run_once(stand, side, Level.SOAK, 1))[metric] for side in Side}
+    runs = {side: (await run_level(stand, side, Level.SOAK, 1)).values[metric] for side in Side}
     assert abs(runs[Side.BASELINE]) < MARGINS[metric] < runs[Side.CANDIDATE], runs
 
 

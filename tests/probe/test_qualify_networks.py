@@ -100,7 +100,7 @@ async def test_costs_on_networks_and_a_road_that_forgets(tmp_path: Path) -> None
         assert "delay 2ms" in shown
         assert "rate" not in shown
         assert "reorder" not in shown
-        costs = await measure_network_costs(stand, lab, 1)
+        costs = (await measure_network_costs(stand, {Side.BASELINE: lab}, 1))[Side.BASELINE]
     assert costs.keys() == NETWORK_COSTS
     assert all(0 <= costs[name] < 0.5 for name in costs if "_ratio" in name), costs
     assert 0.01 < costs["finish_p90_s.lossy"] <= costs["finish_p99_s.lossy"]

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from headrace.base.clock import SystemClock
 from headrace.base.rng import make_rng
 from headrace.lab.errors import LabError, MachineError, NotPossibleHereError
 from headrace.lab.ports import MachineKind, MachineSpec
+from headrace.lab.qualify import costs
 from headrace.lab.qualify.calibration import (
     CalibrationRuns,
     Wanted,
@@ -22,13 +23,13 @@ from headrace.lab.qualify.calibration import (
     seconds_of_a_pair,
 )
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import Run
-from headrace.lab.qualify.pairing import run_pair
+from headrace.lab.qualify.measures import Part, Run
+from headrace.lab.qualify.pairing import PairPlan, run_pair
 from headrace.lab.qualify.record import Qualification, load, load_state, save
 from headrace.lab.qualify.runner import Step, console_check, qualify
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.lab.qualify.suites import Suite, run_suite
-from headrace.release.config import parse_release_config
+from headrace.release.config import ReleaseConfig, parse_release_config
 from headrace.release.errors import CheckError
 from headrace.release.model import CheckId, CheckResult, Fault, FaultKind, Level, Reason, Verdict
 from headrace.release.verdicts import draw_order
@@ -48,14 +49,15 @@ from test_qualify_stops import CONFIG, Played, make_stand
 from headrace.lab.qualify.runner import qualify
 folder, last = Path(sys.argv[1]), int(sys.argv[2])
 class Waiting(Played):
-    async def __call__(self, stand, side, level, seed):
-        run = await Played.__call__(self, stand, side, level, seed)
+    async def run(self, side, seed):
+        run = await Played.run(self, side, seed)
         if len(self.made) == last:
             print("waiting", flush=True)
             await asyncio.sleep(60)
         return run
-asyncio.run(qualify(make_stand(folder), CONFIG, folder / "run", is_keeping_going=True, make_run=Waiting()))
+asyncio.run(qualify(make_stand(folder), CONFIG, folder / "run", is_keeping_going=True, make_runs=Waiting()))
 """
+FIRST = PairPlan(level=Level.PERFORMANCE, number=0, parts=(Part.COSTS,))
 FAULT = Fault(kind=FaultKind.PANIC, title="Kernel panic: x", trace=(), fingerprint="f1", line_no=1)
 
 
@@ -66,17 +68,23 @@ class Played:
     failures: dict[int, LabError] = field(default_factory=dict)
     """By the number of the run, from 0."""
     faults: dict[int, Fault] = field(default_factory=dict)
+    noise: float = 0.05
     made: list[Side] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
-    async def __call__(self, stand: Stand, side: Side, level: Level, seed: int) -> Run:
+    async def __call__(self, stand: Stand, part: Part, sides: Sequence[Side], seed: int) -> dict[Side, Run]:
+        self.parts.append(part)
+        return {side: await self.run(side, seed) for side in sides}
+
+    async def run(self, side: Side, seed: int) -> Run:
         number = len(self.made)
         self.made.append(side)
         if number in self.failures:
             raise self.failures[number]
         if number in self.faults:
             return Run(faults=(self.faults[number],))
-        noise = make_rng(f"{seed}-{side}").uniform(0.95, 1.05)
-        return Run(values={"cpu_s_per_gb": noise, "throughput_bps": 1e9 * noise})
+        noise = make_rng(f"{seed}-{side}").uniform(1 - self.noise, 1 + self.noise)
+        return Run(values={"cpu_s_per_gb": noise, "throughput_bps": 1e9 * noise, "retransmitted_ratio.wifi": 0.04})
 
 
 def make_stand(folder: Path) -> Stand:
@@ -84,9 +92,9 @@ def make_stand(folder: Path) -> Stand:
     return Stand(baseline=subject, candidate=subject, folder=folder / "machines", clock=SystemClock())
 
 
-async def begin(stand: Stand, folder: Path) -> None:
+async def begin(stand: Stand, folder: Path, config: ReleaseConfig = CONFIG) -> None:
     """A record whose levels 0 to 2 are over; nothing is started for them."""
-    record = await qualify(stand, CONFIG, folder, up_to=Level.BUILD)
+    record = await qualify(stand, config, folder, up_to=Level.BUILD)
     for one in expectations(stand):
         passed = CheckResult(
             check_id=one.check_id, level=one.level, verdict=Verdict.PASS, reason=Reason.ALL_AS_EXPECTED
@@ -97,7 +105,7 @@ async def begin(stand: Stand, folder: Path) -> None:
 
 async def go_on(stand: Stand, run: Path, played: Played, on_step: Callable[[Step], None] = lambda step: None):
     """Level 4 of a record that `begin` made."""
-    return await qualify(stand, CONFIG, run, is_keeping_going=True, on_step=on_step, make_run=played)
+    return await qualify(stand, CONFIG, run, is_keeping_going=True, on_step=on_step, make_runs=played)
 
 
 def pairs_in(folder: Path) -> int:
@@ -108,15 +116,15 @@ def pairs_in(folder: Path) -> int:
 
 async def test_a_fault_of_the_lab_is_tried_once_more_and_then_no_verdict(tmp_path: Path) -> None:
     stand, once = make_stand(tmp_path), Played({1: MachineError("the guest did not boot")})
-    pair = await run_pair(stand, Level.PERFORMANCE, 7, 0, once)
+    pair = await run_pair(stand, 7, FIRST, once)
     assert pair.baseline["throughput_bps"] > 0
     assert once.made[:2] == once.made[2:], "again from the first run, in the same order"
     again = Played({1: LabError("h2load failed"), 3: MachineError("no answer")})
     with pytest.raises(MachineError, match=r"pair 1 of level performance could not be made.*no verdict rests"):
-        await run_pair(stand, Level.PERFORMANCE, 7, 0, again)
+        await run_pair(stand, 7, FIRST, again)
     missing = Played({0: NotPossibleHereError("there is no h2load")})
     with pytest.raises(NotPossibleHereError):
-        await run_pair(stand, Level.PERFORMANCE, 7, 0, missing)
+        await run_pair(stand, 7, FIRST, missing)
     assert len(missing.made) == 1, "the machine will not be another one"
 
 
@@ -175,9 +183,45 @@ async def test_what_more_pairs_may_decide_is_told_with_effect_and_interval(tmp_p
     with pytest.raises(CheckError, match="margins are fixed before"):
         await qualify(stand, changed, run)
     more = parse_release_config(ONLY + "[budget]\nmost_pairs = 4\n")
-    longer = await qualify(stand, more, run, is_keeping_going=True, make_run=Played())
+    longer = await qualify(stand, more, run, is_keeping_going=True, make_runs=Played())
     assert pairs_in(run) == 4, "a larger budget may be given later: looking is free"
     assert longer.seed == record.seed
+
+
+async def test_a_part_whose_checks_are_decided_is_not_run_again(tmp_path: Path) -> None:
+    """Networks agree at once, costs never do."""
+    wifi = "performance.retransmitted-wifi"
+    only = ONLY.replace(f'[checks."{wifi}"]\nis_on = false\n', "")
+    config = parse_release_config(only + "[budget]\nmost_pairs = 9\n")
+    stand, run, played = make_stand(tmp_path), tmp_path / "run", Played(noise=0.9)
+    await begin(stand, run, config)
+    record = await qualify(stand, config, run, is_keeping_going=True, make_runs=played)
+    found = {one.check_id: one for one in record.results}
+    assert found[CheckId(wifi)].verdict is Verdict.PASS
+    assert found[CheckId(CPU)].reason is Reason.BUDGET_ENDED
+    made = {name: len(record.measured[CheckId(name)].pairs) for name in (wifi, CPU)}
+    assert played.parts.count(Part.NETWORKS) == made[wifi] < 9
+    assert played.parts.count(Part.COSTS) == made[CPU] == 9
+
+
+async def test_builds_take_turns_under_one_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[tuple[str, int]] = []
+
+    async def turn(stand: Stand, lab: str, seed: int) -> costs.Turn:
+        order.append((lab, seed))
+        return costs.Turn(values={"cpu_s_per_gb": float(len(order))}, slow=1, timed=100)
+
+    async def warm(lab: str, seconds: int) -> None:
+        order.append((lab, 0))
+
+    monkeypatch.setattr(costs, "run_turn", turn)
+    monkeypatch.setattr(costs, "run_range_volume", warm)
+    found = await costs.measure_costs(make_stand(tmp_path), {Side.CANDIDATE: "c", Side.BASELINE: "b"}, 7)  # type: ignore[dict-item]
+    assert order == [("c", 0), ("b", 0), *((lab, 7) for lab in "cbbccb")]
+    assert found[Side.CANDIDATE] == {"cpu_s_per_gb": 6.0, "first_byte_slow_ratio": 0.01}, (
+        "the median of turns 3, 6 and 7"
+    )
+    assert found[Side.BASELINE]["cpu_s_per_gb"] == 5.0
 
 
 async def test_a_build_that_dies_is_no_fault_of_the_lab(tmp_path: Path) -> None:
@@ -192,7 +236,7 @@ async def test_a_build_that_dies_is_no_fault_of_the_lab(tmp_path: Path) -> None:
     assert result.faults == (FAULT,)
     assert pairs_in(run) == 1, "no further pair is made"
     with pytest.raises(LabError, match="the baseline itself fails: Kernel panic"):
-        await run_pair(stand, Level.PERFORMANCE, seed, 0, Played(faults=dict.fromkeys(range(9), FAULT)))
+        await run_pair(stand, seed, FIRST, Played(faults=dict.fromkeys(range(9), FAULT)))
 
 
 @pytest.mark.root
@@ -216,12 +260,12 @@ async def test_a_calibration_goes_on_and_grows(tmp_path: Path) -> None:
     path, stand, told = tmp_path / "calibration.json", make_stand(tmp_path), []
     wanted = Wanted(pairs=3, counts=0, levels=(Level.PERFORMANCE,))
     with pytest.raises(LabError, match="pair 3"):
-        await run_calibration(stand, CONFIG, path, wanted, make_run=Played({4: LabError("no"), 5: LabError("no")}))
+        await run_calibration(stand, CONFIG, path, wanted, make_runs=Played({4: LabError("no"), 5: LabError("no")}))
     kept = load_state(path, CalibrationRuns)
     assert kept is not None
     assert len(kept.pairs[Level.PERFORMANCE]) == 2
     more = replace(wanted, pairs=20)
-    runs = await run_calibration(stand, CONFIG, path, more, on_progress=told.append, make_run=Played())
+    runs = await run_calibration(stand, CONFIG, path, more, on_progress=told.append, make_runs=Played())
     assert (told[0].done, told[0].steps, told[-1].done) == (2, 20, 19)
     assert runs.pairs[Level.PERFORMANCE][:2] == kept.pairs[Level.PERFORMANCE]
     assert dict(runs.machine)["cores"].isdigit()
@@ -232,7 +276,7 @@ async def test_a_calibration_goes_on_and_grows(tmp_path: Path) -> None:
     assert (calibration.measured_alarms.runs, calibration.measured_alarms.hits) == (6, 0)
     assert seconds_of_a_pair(runs)["performance"] >= 0
     idle = Played()
-    assert await run_calibration(stand, CONFIG, path, more, make_run=idle) == runs
+    assert await run_calibration(stand, CONFIG, path, more, make_runs=idle) == runs
     assert not idle.made, "nothing is left to do"
     other = replace(stand, baseline=replace(stand.baseline, digest="two"))
     with pytest.raises(CheckError, match="another build"):

@@ -8,7 +8,7 @@ import pytest
 from headrace.base.clock import SystemClock
 from headrace.lab.content import KnownFile
 from headrace.lab.ports import MachineKind, MachineSpec
-from headrace.lab.qualify.measures import measurable, run_once
+from headrace.lab.qualify.measures import measurable, run_level
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.config import parse_release_config
 from headrace.release.model import CheckId, Level
@@ -54,7 +54,7 @@ async def kept(
 
 async def beyond(stand: Stand) -> set[CheckId]:
     """Checks of level 3 whose margin a single run is beyond, if a build that keeps nothing has no growth at all."""
-    found = await run_once(stand, Side.CANDIDATE, Level.SOAK, 1)
+    found = (await run_level(stand, Side.CANDIDATE, Level.SOAK, 1)).values
     own = {name: one for name, one in CHECKS.items() if measurable(one, stand)}
     assert {one.metric.name for one in own.values()} <= found.keys()
     return {name for name, one in own.items() if found[one.metric.name] > one.margin.value}

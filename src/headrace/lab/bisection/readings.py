@@ -16,8 +16,8 @@ from headrace.lab.profiles import LAN, Profile
 from headrace.lab.qualify.counting import count_once, countable
 from headrace.lab.qualify.expectations import expectations, meet
 from headrace.lab.qualify.findings import Expectation
-from headrace.lab.qualify.measures import is_counted, measurable, run_watched
-from headrace.lab.qualify.pairing import run_pair, twice
+from headrace.lab.qualify.measures import is_counted, measurable, parts_for, run_level
+from headrace.lab.qualify.pairing import PairPlan, run_pair, twice
 from headrace.lab.qualify.runner import COUNTING, console_check, count_repeats
 from headrace.lab.qualify.stand import Side, Stand, Subject
 from headrace.release.answers import Reading, Way
@@ -143,7 +143,7 @@ async def _run(check: Check, stand: NotingStand, *, may_not_start: bool) -> Read
 
 async def _look_at_console(check: Check, stand: NotingStand, seed: int, number: int) -> Reading:
     load_seed = make_rng(f"{seed}-{number}").randrange(1 << 30)
-    run = await twice(f"check {check.check_id}", lambda: run_watched(stand, Side.CANDIDATE, check.level, load_seed))
+    run = await twice(f"check {check.check_id}", lambda: run_level(stand, Side.CANDIDATE, check.level, load_seed))
     if run.faults:
         return Reading(outcome=Outcome.FAIL, summary=f"console: {run.faults[0].title}", trace=trace_of(run.faults))
     return Reading(outcome=Outcome.PASS, summary="no fault on the console")
@@ -171,7 +171,8 @@ async def _measure(check: Check, stand: NotingStand, seed: int, number: int) -> 
                 return Reading(outcome=Outcome.INCONCLUSIVE, summary=counts.broken)
             good, value = repeats.baseline[0], repeats.candidate[0]
         else:
-            pair = await run_pair(stand, check.level, seed, number)
+            plan = PairPlan(level=check.level, number=number, parts=parts_for([definition]))
+            pair = await run_pair(stand, seed, plan)
             good, value, faults = pair.baseline.get(name), pair.candidate.get(name), pair.faults
     except MachineError as error:
         if Side.BASELINE in stand.tried and Side.BASELINE not in stand.came_up:

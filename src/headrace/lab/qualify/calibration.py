@@ -14,8 +14,8 @@ from statistics import median
 from headrace.lab.facts import Facts, machine_facts
 from headrace.lab.qualify.counting import COUNTED, count_once, may_count
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import is_counted, measurable, run_watched
-from headrace.lab.qualify.pairing import MakeRun, PairRun, run_pair, twice
+from headrace.lab.qualify.measures import is_counted, measurable, parts_for, run_part
+from headrace.lab.qualify.pairing import MakeRuns, PairPlan, PairRun, run_pair, twice
 from headrace.lab.qualify.record import load_state, save_state
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.calibrate import Calibration, calibrate, split_qualifications
@@ -76,7 +76,7 @@ async def run_calibration(
     wanted: Wanted,
     *,
     on_progress: Watch = lambda progress: None,
-    make_run: MakeRun = run_watched,
+    make_runs: MakeRuns = run_part,
 ) -> CalibrationRuns:
     """Measure what is wanted and not yet in the record at `path`. Both builds of the stand are the baseline.
 
@@ -88,7 +88,7 @@ async def run_calibration(
     family = family_of(runs, config)
     while step := _next_step(stand, runs, family, wanted):
         on_progress(step)
-        runs = await _taken(stand, runs, step, make_run)
+        runs = await _taken(stand, runs, family, step, make_runs)
         save_state(path, encode(runs))
     return runs
 
@@ -207,11 +207,15 @@ class _Step(Progress):
     level: Level | None = None
 
 
-async def _taken(stand: Stand, runs: CalibrationRuns, step: _Step, make_run: MakeRun) -> CalibrationRuns:
+async def _taken(
+    stand: Stand, runs: CalibrationRuns, family: Sequence[CheckDefinition], step: _Step, make_runs: MakeRuns
+) -> CalibrationRuns:
     """The record with one step more."""
     if step.level is not None:
         before = runs.pairs.get(int(step.level), ())
-        pair = await run_pair(stand, step.level, runs.seed, len(before), make_run)
+        parts = parts_for(one for one in family if one.level is step.level)
+        plan = PairPlan(level=step.level, number=len(before), parts=parts)
+        pair = await run_pair(stand, runs.seed, plan, make_runs)
         return replace(runs, pairs=runs.pairs | {int(step.level): (*before, pair)})
     if step.look is not None:
         look = next(one for one in expectations(stand) if one.check_id == step.look)

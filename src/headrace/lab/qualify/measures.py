@@ -1,11 +1,13 @@
-"""Levels 3 and 4: which metrics this lab can measure, and one measurement of one build. Judged in `release`.
+"""Levels 3 and 4: which metrics this lab can measure, and one measurement of builds. Judged in `release`.
 
 A run is a fresh machine under the same seeded load for both builds of a pair. What its console says counts whatever was
 measured: a build that dies is no missing value, and no fault of the lab.
 """
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from headrace.lab.assembly import Lab
 from headrace.lab.errors import LabError
@@ -28,6 +30,45 @@ class Run:
     faults: tuple[Fault, ...] = ()
     """On its console."""
 
+    def joined(self, other: "Run") -> "Run":
+        """With what another part gave."""
+        return Run(values=self.values | other.values, faults=distinct([*self.faults, *other.faults]))
+
+
+class Part(StrEnum):
+    """What is measured together, on one machine of each build. Once all of its checks are decided it is left out."""
+
+    SOAK = "soak"
+    COSTS = "costs"
+    NETWORKS = "networks"
+
+
+Values = dict[Side, dict[str, float]]
+"""By build and metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """How a part is measured."""
+
+    level: Level
+    metrics: frozenset[str]
+    measure: Callable[[Stand, Mapping[Side, Lab], int], Awaitable[Values]]
+    profile: Profile = LAN
+    is_together: bool = True
+    """Both builds' machines are up at once: what disturbs this machine meets both."""
+
+
+async def _soak(stand: Stand, labs: Mapping[Side, Lab], seed: int) -> Values:
+    return {side: await soak(stand, lab, seed) for side, lab in labs.items()}
+
+
+_WAYS = {
+    Part.SOAK: _Way(level=Level.SOAK, metrics=frozenset({*GROWTHS, BY_RELOAD}), measure=_soak, is_together=False),
+    Part.COSTS: _Way(level=Level.PERFORMANCE, metrics=COSTS, measure=measure_costs),
+    Part.NETWORKS: _Way(level=Level.PERFORMANCE, metrics=NETWORK_COSTS, measure=measure_network_costs, profile=FIRST),
+}
+
 
 def measurable(definition: CheckDefinition, stand: Stand) -> bool:
     """Whether a stand can measure the metric of a check: kernels' metrics need machines with kernels of their own."""
@@ -36,7 +77,7 @@ def measurable(definition: CheckDefinition, stand: Stand) -> bool:
         return stand.candidate.machine.kind.has_kernel
     if name in NETWORK_COSTS:
         return not stand.why_no_road()
-    return name in GROWTHS or name in COSTS or may_count(name, stand) or name == BY_RELOAD
+    return may_count(name, stand) or any(name in way.metrics for way in _WAYS.values())
 
 
 def is_counted(definition: CheckDefinition) -> bool:
@@ -44,38 +85,59 @@ def is_counted(definition: CheckDefinition) -> bool:
     return definition.metric.name in COUNTED
 
 
-async def run_once(stand: Stand, side: Side, level: Level, seed: int) -> dict[str, float]:
-    """One run of level 3 or 4 with one build: values by metric; none where the build died. Raises LabError."""
-    return (await run_watched(stand, side, level, seed)).values
+def parts_for(definitions: Iterable[CheckDefinition]) -> tuple[Part, ...]:
+    """The parts in which the metrics of these checks are measured, in their order."""
+    names = {one.metric.name for one in definitions}
+    return tuple(part for part, way in _WAYS.items() if names & way.metrics)
 
 
-async def run_watched(stand: Stand, side: Side, level: Level, seed: int) -> Run:
-    """Likewise, with what its console said.
+def is_measured_in(definition: CheckDefinition, parts: Iterable[Part]) -> bool:
+    """Whether one of these parts gives the metric of a check."""
+    return any(definition.metric.name in _WAYS[part].metrics for part in parts)
+
+
+async def run_level(stand: Stand, side: Side, level: Level, seed: int) -> Run:
+    """All parts of a level with one build alone.
 
     Raises:
-        LabError: the run could not be made, and its console does not say why.
+        LabError: a run could not be made, and its console does not say why.
     """
-    if level is Level.SOAK:
-        return await _watch(stand, side, lambda lab: soak(stand, lab, seed))
-    run = await _watch(stand, side, lambda lab: measure_costs(stand, lab, seed))
-    if not run.values or stand.why_no_road():
-        return run
-    over = await _watch(stand, side, lambda lab: measure_network_costs(stand, lab, seed), FIRST)
-    return Run(values=run.values | over.values, faults=distinct([*run.faults, *over.faults]))
+    found = Run()
+    for part, way in _WAYS.items():
+        if way.level is not level or (part is Part.NETWORKS and stand.why_no_road()):
+            continue
+        found = found.joined((await run_part(stand, part, (side,), seed))[side])
+        if found.faults:
+            break
+    return found
 
 
-async def _watch(
-    stand: Stand, side: Side, measure: Callable[[Lab], Awaitable[dict[str, float]]], profile: Profile = LAN
-) -> Run:
-    async with stand.lab(side, profile) as lab:
+async def run_part(stand: Stand, part: Part, sides: Sequence[Side], seed: int) -> dict[Side, Run]:
+    """One run of each of these builds, the first one first; without values where a build died.
+
+    Raises:
+        LabError: a run could not be made, and no console says why.
+    """
+    way = _WAYS[part]
+    if way.is_together:
+        return await _watch(stand, way, sides, seed)
+    found: dict[Side, Run] = {}
+    for side in sides:
+        found |= await _watch(stand, way, (side,), seed)
+    return found
+
+
+async def _watch(stand: Stand, way: _Way, sides: Sequence[Side], seed: int) -> dict[Side, Run]:
+    async with contextlib.AsyncExitStack() as stack:
+        labs = {side: await stack.enter_async_context(stand.lab(side, way.profile)) for side in sides}
         try:
-            values = await measure(lab)
+            values = await way.measure(stand, labs, seed)
         except LabError:
-            faults = _faults(lab)
-            if not faults:
+            faults = {side: _faults(lab) for side, lab in labs.items()}
+            if not any(faults.values()):
                 raise
-            return Run(faults=faults)
-        return Run(values=values, faults=_faults(lab))
+            return {side: Run(faults=found) for side, found in faults.items()}
+        return {side: Run(values=values[side], faults=_faults(lab)) for side, lab in labs.items()}
 
 
 def _faults(lab: Lab) -> tuple[Fault, ...]:

@@ -6,14 +6,14 @@ neither an interruption nor a fault of the lab can choose which order counts.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace.base.logs import event
 from headrace.base.rng import make_rng
 from headrace.lab.errors import LabError, NotPossibleHereError
-from headrace.lab.qualify.measures import Run, run_watched
+from headrace.lab.qualify.measures import Part, Run, run_part
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.console import distinct
 from headrace.release.model import CheckDefinition, Fault, Level, Order, Pair
@@ -21,8 +21,8 @@ from headrace.release.verdicts import draw_order
 
 T = TypeVar("T")
 
-MakeRun = Callable[[Stand, Side, Level, int], Awaitable[Run]]
-"""How one run of a build is made, with its seed: `run_watched`, but for tests."""
+MakeRuns = Callable[[Stand, Part, Sequence[Side], int], Awaitable[dict[Side, Run]]]
+"""How a run of each build is made, with its seed: `run_part`, but for tests."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +46,25 @@ class PairRun:
         return Pair(baseline=self.baseline.get(name), candidate=self.candidate.get(name), order=self.order)
 
 
-async def run_pair(stand: Stand, level: Level, seed: int, number: int, make_run: MakeRun = run_watched) -> PairRun:
-    """Make the `number`-th pair (from 0) of a level.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairPlan:
+    """Which pair to make: with the seed of its series it fixes order and load."""
+
+    level: Level
+    number: int
+    """From 0."""
+    parts: tuple[Part, ...]
+    """Of the level: those whose checks the pair is for."""
+
+
+async def run_pair(stand: Stand, seed: int, plan: PairPlan, make_runs: MakeRuns = run_part) -> PairRun:
+    """Make a pair of a level.
 
     Raises:
         LabError: it could not be made, nor the second time.
     """
-    what = f"pair {number + 1} of level {level.name.lower()}"
-    return await twice(what, lambda: _run_pair(stand, level, f"{seed}-{level}-{number}", make_run))
+    what = f"pair {plan.number + 1} of level {plan.level.name.lower()}"
+    return await twice(what, lambda: _run_pair(stand, f"{seed}-{plan.level}-{plan.number}", plan.parts, make_runs))
 
 
 async def twice(what: str, work: Callable[[], Awaitable[T]]) -> T:
@@ -77,14 +88,17 @@ async def twice(what: str, work: Callable[[], Awaitable[T]]) -> T:
         ) from None
 
 
-async def _run_pair(stand: Stand, level: Level, seed: str, make_run: MakeRun) -> PairRun:
+async def _run_pair(stand: Stand, seed: str, parts: Sequence[Part], make_runs: MakeRuns) -> PairRun:
     order = draw_order(make_rng(seed))
     sides = (Side.BASELINE, Side.CANDIDATE) if order is Order.BASELINE_FIRST else (Side.CANDIDATE, Side.BASELINE)
     load_seed = make_rng(seed).randrange(1 << 30)
     at_s, began_s = stand.clock.now_s(), stand.clock.monotonic_s()
-    runs: dict[Side, Run] = {}
-    for side in sides:
-        runs[side] = await make_run(stand, side, level, load_seed)
+    runs = dict.fromkeys(sides, Run())
+    for part in parts:
+        made = await make_runs(stand, part, sides, load_seed)
+        runs = {side: runs[side].joined(made[side]) for side in sides}
+        if any(run.faults for run in runs.values()):
+            break
     if runs[Side.BASELINE].faults:
         raise LabError(f"the baseline itself fails: {runs[Side.BASELINE].faults[0].title}; take one that passes")
     return PairRun(

@@ -1,7 +1,8 @@
 """Run the levels in order, until one does not pass: expectations first, then repeats and pairs until they decide.
 
 The family of checks with margins is fixed before the first run. Each pair is drawn by a fair coin and judged at once
-over the whole family; a pair's two runs follow one another, so that a drift of the machine meets both. What was done is
+over the whole family; its two runs follow one another or take turns, so that a drift of the machine meets both. A part
+of a level (`measures.Part`) whose checks are all decided is not run again. What was done is
 written down after each step (`record`), so a run may be stopped or killed anywhere; `pairing` says what that costs.
 """
 
@@ -14,8 +15,8 @@ from headrace.lab.errors import MachineError
 from headrace.lab.facts import machine_facts
 from headrace.lab.qualify.counting import count_once
 from headrace.lab.qualify.expectations import expectations, meet
-from headrace.lab.qualify.measures import is_counted, measurable, run_watched
-from headrace.lab.qualify.pairing import MakeRun, PairRun, run_pair, twice
+from headrace.lab.qualify.measures import is_counted, is_measured_in, measurable, parts_for, run_part
+from headrace.lab.qualify.pairing import MakeRuns, PairPlan, PairRun, run_pair, twice
 from headrace.lab.qualify.record import Qualification, load, save
 from headrace.lab.qualify.stand import Side, Stand
 from headrace.release.config import ReleaseConfig
@@ -62,7 +63,7 @@ async def qualify(
     up_to: Level = Level.PERFORMANCE,
     is_keeping_going: bool = False,
     on_step: Watch = lambda step: None,
-    make_run: MakeRun = run_watched,
+    make_runs: MakeRuns = run_part,
 ) -> Qualification:
     """Take a candidate through the levels, from where a stopped run in `folder` left off.
 
@@ -77,7 +78,7 @@ async def qualify(
         if level <= Level.IMPAIRMENT:
             record = await _meet_level(stand, record, level, folder, on_step)
         else:
-            work = _Work(stand=stand, config=config, folder=folder, on_step=on_step, make_run=make_run)
+            work = _Work(stand=stand, config=config, folder=folder, on_step=on_step, make_runs=make_runs)
             record = await _judge_level(work, record, level)
         if level_verdict(record.results, level) is not Verdict.PASS and not is_keeping_going:
             break
@@ -144,7 +145,7 @@ class _Work:
     config: ReleaseConfig
     folder: Path
     on_step: Watch
-    make_run: MakeRun
+    make_runs: MakeRuns
 
 
 async def _judge_level(work: _Work, record: Qualification, level: Level) -> Qualification:
@@ -169,8 +170,11 @@ async def _judge_level(work: _Work, record: Qualification, level: Level) -> Qual
             on_step(step)
             return record
         on_step(step)
-        pair = await run_pair(stand, level, record.seed, step.pairs, work.make_run)
-        record = _with_pair(paired, record, level, pair)
+        decided = {result.check_id for result in record.judged} - {result.check_id for result in step.still_open}
+        parts = parts_for(one for one in paired if one.check_id not in decided)
+        plan = PairPlan(level=level, number=step.pairs, parts=parts)
+        pair = await run_pair(stand, record.seed, plan, work.make_runs)
+        record = _with_pair([one for one in paired if is_measured_in(one, parts)], record, level, pair)
 
 
 def _judged(family: Sequence[CheckDefinition], record: Qualification, config: ReleaseConfig) -> Qualification:
