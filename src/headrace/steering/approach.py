@@ -1,11 +1,12 @@
 """The appliances that a client can be served from, in order of preference, before any title is looked at."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from headrace.fleet.model import Site
 from headrace.steering.compile import CompiledSnapshot
-from headrace.steering.routes import Groups
 
 EARTH_RADIUS_KM = 6371.0
 FAR_STEP = 1_000_000
@@ -24,30 +25,55 @@ Place = tuple[int, int, int]
 """Rank of the route (prefix length, AS path length, MED), kind of site, distance step: lower is better."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Approach:
     """Hearers in steps: those of one step are equally good."""
 
-    steps: tuple[tuple[Place, tuple[int, ...]], ...]
-    """Hearer numbers by place, best first."""
-    place_of: dict[int, Place]
-    km_of: dict[int, float]
-    """Distance by hearer number, where it is known."""
+    __slots__ = ("_place_of", "km_of", "steps")
+
+    def __init__(self, steps: tuple[tuple[Place, tuple[int, ...]], ...], km_of: dict[int, float]) -> None:
+        self.steps = steps
+        """Hearer numbers by place, best first."""
+        self.km_of = km_of
+        """Distance by hearer number, where it is known."""
+        self._place_of: dict[int, Place] | None = None
+
+    @property
+    def place_of(self) -> dict[int, Place]:
+        """By hearer number."""
+        if self._place_of is None:
+            self._place_of = {hearer: place for place, hearers in self.steps for hearer in hearers}
+        return self._place_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Approaches:
     """How to reach the clients of one class at one location."""
 
-    routed: Approach
-    """Appliances that hear them."""
-    last_resort: Approach
-    """Appliances that serve them when no routed one can."""
-    given: dict[int, Any] = field(default_factory=dict)
-    """What new sessions are given while all take all, by number of the title. `rank.choose_new` keeps it, under one
-    configuration; valid while nothing but loads changes with these ways."""
-    plans: list[Any] = field(default_factory=list)
-    """One at most, of the same: how it goes through the steps."""
+    __slots__ = ("_last_resort", "_make_last_resort", "_resort_picks", "routed", "routed_picks")
+
+    def __init__(self, routed: Approach, make_last_resort: Callable[[], Approach]) -> None:
+        self.routed = routed
+        """Appliances that hear them."""
+        self.routed_picks: list[Any] = [hearers for _, hearers in routed.steps]
+        """The hearers of its steps, and `Picks` of them once `picks.first_picks` has come there; they stay true while
+        nothing but loads changes with these ways."""
+        self._make_last_resort: Callable[[], Approach] | None = make_last_resort
+        self._last_resort: Approach | None = None
+        self._resort_picks: list[Any] | None = None
+
+    @property
+    def last_resort(self) -> Approach:
+        """Appliances that serve them when no routed one can; most never need to know."""
+        if self._make_last_resort is not None:
+            self._last_resort, self._make_last_resort = self._make_last_resort(), None
+        assert self._last_resort is not None
+        return self._last_resort
+
+    @property
+    def resort_picks(self) -> list[Any]:
+        """As `routed_picks`."""
+        if self._resort_picks is None:
+            self._resort_picks = [hearers for _, hearers in self.last_resort.steps]
+        return self._resort_picks
 
 
 def approaches(
@@ -55,13 +81,14 @@ def approaches(
 ) -> Approaches:
     """The approaches to a class of clients."""
     network = compiled.network
-    routed = tuple(
-        tuple(hearer for source in group for hearer in network.hearers_of[source])
+    hearers_of = network.hearers_of
+    routed = [
+        hearers_of[group[0]] if len(group) == 1 else tuple(hearer for source in group for hearer in hearers_of[source])
         for group in network.routes.groups(client_class)
-    )
+    ]
     return Approaches(
-        routed=_approach(compiled, routed, location, distance_step_km),
-        last_resort=_approach(compiled, network.last_resort, location, distance_step_km),
+        _approach(compiled, routed, location, distance_step_km),
+        lambda: _approach(compiled, network.last_resort, location, distance_step_km),
     )
 
 
@@ -74,23 +101,29 @@ def distance_km(one: Location, other: Location) -> float:
 
 
 def _approach(
-    compiled: CompiledSnapshot, groups: Groups, location: Location | None, distance_step_km: float
+    compiled: CompiledSnapshot, groups: Sequence[tuple[int, ...]], location: Location | None, distance_step_km: float
 ) -> Approach:
-    steps: dict[Place, list[int]] = {}
-    place_of: dict[int, Place] = {}
+    steps: list[tuple[Place, tuple[int, ...]]] = []
     km_of: dict[int, float] = {}
-    network = compiled.network
+    seen: set[int] = set()
+    network, by_hearer = compiled.network, compiled.by_hearer
     for group_no, group in enumerate(groups):
+        own: dict[Place, list[int]] = {}
         for hearer in group:
-            if hearer in place_of or not compiled.by_hearer[hearer]:
+            if hearer in seen or not by_hearer[hearer]:
                 continue  # It hears the client by a better route too, or has no appliances.
+            seen.add(hearer)
             site_no = network.hearers[hearer][0]
-            site, step = network.sites[site_no], FAR_STEP
-            if location is not None and site.latitude_deg is not None and site.longitude_deg is not None:
-                there = Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg)
-                km_of[hearer] = distance_km(location, there)
-                step = int(km_of[hearer] / distance_step_km)
-            place = place_of[hearer] = (group_no, network.site_kinds[site_no], step)
-            steps.setdefault(place, []).append(hearer)
-    ordered = tuple((place, tuple(sorted(steps[place]))) for place in sorted(steps))
-    return Approach(steps=ordered, place_of=place_of, km_of=km_of)
+            step = FAR_STEP
+            if location is not None and (km := _km(network.sites[site_no], location)) is not None:
+                km_of[hearer] = km
+                step = int(km / distance_step_km)
+            own.setdefault((group_no, network.site_kinds[site_no], step), []).append(hearer)
+        steps += [(place, tuple(sorted(own[place]))) for place in sorted(own)]
+    return Approach(tuple(steps), km_of)
+
+
+def _km(site: Site, location: Location) -> float | None:
+    if site.latitude_deg is None or site.longitude_deg is None:
+        return None
+    return distance_km(location, Location(latitude_deg=site.latitude_deg, longitude_deg=site.longitude_deg))

@@ -13,10 +13,9 @@ from headrace.fleet.model import AdminState, HealthState, Site, SiteKind
 from headrace.routes.model import Hearing
 from headrace.steering.flatten import RouteMemory, build_routes
 from headrace.steering.library import Titles
-from headrace.steering.load import TAKES, Met
 from headrace.steering.model import Exclusion, SnapshotAppliance, SteeringSnapshot
-from headrace.steering.picks import Memory, Pick, Picks
-from headrace.steering.rendezvous import Roster, hash_key
+from headrace.steering.picks import Pick, Picks, pick_of
+from headrace.steering.rendezvous import Roster
 from headrace.steering.routes import Covering, Groups, RouteTable, static_routes
 
 KIND_ORDER = {kind: number for number, kind in enumerate(SiteKind)}
@@ -75,7 +74,6 @@ class CompiledSnapshot:
     """The same, for ranking."""
     picks: dict[tuple[int, ...], Picks]
     """By hearers that are equally good, as they were needed."""
-    memory: Memory
     changed: frozenset[int] | None
     """Hearers that may decide otherwise than in the snapshot before, their loads left out; None: any."""
     changed_from: int
@@ -111,17 +109,13 @@ class CompiledSnapshot:
                 roster = self.rosters[hearers[0]]
             else:
                 roster = Roster(member for no in hearers for member in self.rosters[no].members)
-            known = self.picks[hearers] = Picks(roster, tuple(self._pick(name) for name, _ in roster.members))
+            rows = tuple(self._pick(name) for name, _ in roster.members)
+            known = self.picks[hearers] = Picks(roster, rows)
         return known
 
     def _pick(self, name: str) -> Pick | None:
         one = self.able.get(name)
-        if one is None or one.admin_state is AdminState.DRAINING:
-            return None
-        key = hash_key(name)
-        return Pick(
-            one, one.holdings.tester(), one.appliance_id, one.site_id, key, Met(one.appliance_id, key, False, TAKES)
-        )
+        return None if one is None or one.admin_state is AdminState.DRAINING else pick_of(one)
 
 
 def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None = None) -> CompiledSnapshot:
@@ -169,7 +163,6 @@ def compile_snapshot(snapshot: SteeringSnapshot, last: CompiledSnapshot | None =
         by_hearer=by_hearer,
         rosters=rosters,
         picks=_still_picked(known, changed) if known is not None and changed is not None else {},
-        memory=known.memory if known is not None else Memory(),
         changed=changed,
         changed_from=id(last),
         homeless=tuple(homeless),

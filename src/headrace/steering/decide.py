@@ -11,10 +11,10 @@ from headrace.steering.compile import CompiledSnapshot
 from headrace.steering.library import TitleRef, Titles
 from headrace.steering.load import draw_of
 from headrace.steering.picks import Given
-from headrace.steering.rank import Limits, Sharing, choose_new
+from headrace.steering.rank import Limits, Sharing, choose_new, choose_sharing
 from headrace.steering.rendezvous import hash_key
 
-MOST_PLACES = 200_000
+MOST_PLACES = 400_000
 """Classes of clients at a place whose approach is remembered."""
 
 
@@ -49,10 +49,11 @@ class Decider:
         if title is None:
             return None
         ways = self.ways(address, location)
-        if not self.levels:
-            return ways.given.get(title.number) or choose_new(compiled, ways, title, self.limits)
-        sharing = Sharing(levels=self.levels, draw=draw_of(address, hash_key(title_id)))
-        return choose_new(compiled, ways, title, self.limits, sharing)
+        given, levels = choose_new(compiled, ways, title, self.limits), self.levels
+        if not levels or not any([one.name in levels for one in given.picks]):
+            return given
+        sharing = Sharing(levels=levels, draw=draw_of(address, hash_key(title_id)))
+        return choose_sharing(compiled, ways, title, self.limits, sharing)
 
     def ways(self, address: bytes, location: Location | None = None) -> Approaches:
         """How to reach a client, given by its address in network byte order."""

@@ -22,7 +22,7 @@ from headrace.steering.compile import CompiledSnapshot, order_fault
 from headrace.steering.library import CompiledTitle
 from headrace.steering.load import REFUSES, STEPS, TAKES, LoadRules, Met, fresh_levels, is_taken, outcome, use_ratio
 from headrace.steering.model import Exclusion, SnapshotAppliance
-from headrace.steering.picks import Given, Pick, first_picks, given_of
+from headrace.steering.picks import Given, Pick, Shape, first_picks, pick_of
 from headrace.steering.rendezvous import hash_key, rendezvous_score
 
 
@@ -37,6 +37,11 @@ class Limits:
     distance_step_km: float = 100.0
     """Sites whose distances fall in one step count as equally near."""
     load: LoadRules = field(default_factory=LoadRules)
+    shape: Shape = field(init=False)
+    """The first two, for `picks`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", Shape(self.pathways, min(self.sites, self.pathways)))
 
 
 class Wanted(Protocol):
@@ -145,44 +150,20 @@ def choose(
     return Choice(chosen=tuple(chosen), kept=tuple(kept), approach=approach, met=tuple(met))
 
 
-class _Plan:
-    """How new sessions go through the steps of an approach."""
-
-    __slots__ = ("last_resort", "routed")
-
-    def __init__(self, ways: Approaches) -> None:
-        self.routed: list[Any] = [hearers for _, hearers in ways.routed.steps]
-        """Hearers, and `Picks` once they were asked for."""
-        self.last_resort: list[Any] = [hearers for _, hearers in ways.last_resort.steps]
-
-
 def choose_new(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing = EVERYBODY_TAKES
 ) -> Given:
     """What `choose` gives a new session, at a tenth of the cost: see `picks`."""
     if limits.sites > 2:
-        return _choose_sharing(compiled, ways, title, limits, sharing)
-    given = _given_while_all_take(compiled, ways, title, limits)
-    if sharing.levels and not sharing.levels.keys().isdisjoint(given.names):
-        return _choose_sharing(compiled, ways, title, limits, sharing)
-    return given
-
-
-def _given_while_all_take(compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits) -> Given:
-    number = title.number
-    given: Given | None = ways.given.get(number)
-    if given is None:
-        if not ways.plans:
-            ways.plans.append(_Plan(ways))
-        plan, slot, picked = ways.plans[0], title.slot, compiled.picked
-        picks = first_picks(plan.routed, slot, number, limits.pathways, limits.sites, picked)
-        is_last_resort = not picks and bool(plan.last_resort)
-        if is_last_resort:
-            picks = first_picks(plan.last_resort, slot, number, limits.pathways, limits.sites, picked)
-        given = given_of(picks, is_last_resort=is_last_resort)
-        if number:
-            compiled.memory.put(ways.given, number, given)
-    return given
+        return choose_sharing(compiled, ways, title, limits, sharing)
+    slot, number, shape, picked = title.slot, title.number, limits.shape, compiled.picked
+    picks, is_last_resort = first_picks(ways.routed_picks, slot, number, shape, picked), False
+    if not picks:
+        picks = first_picks(ways.resort_picks, slot, number, shape, picked)
+        is_last_resort = bool(picks)
+    if sharing.levels and any([one.name in sharing.levels for one in picks]):
+        return choose_sharing(compiled, ways, title, limits, sharing)
+    return Given(picks, is_last_resort=is_last_resort)
 
 
 def choose_running(
@@ -192,74 +173,67 @@ def choose_running(
     current = session.current
     if not session.slow and current not in sharing.levels:
         given = choose_new(compiled, ways, title, limits, sharing)
-        if {one.appliance_id for one in given.appliances}.issuperset(session.written):
+        if {one.name for one in given.picks}.issuperset(session.written):
             met = given.met
             if any(one.name == current for one in met):  # Its level will count otherwise than for a new one.
                 met = tuple([one._replace(is_in_use=True) if one.name == current else one for one in met])
-            return given._replace(met=met)
+            return Given(given.picks, is_last_resort=given.is_last_resort, met=met)
     choice = choose(compiled, ways, title, limits, session, sharing)
-    return Given(
-        appliances=tuple([one.appliance for one in choice.chosen + choice.kept]),
-        best=choice.chosen[0].appliance.appliance_id if choice.chosen else "",
-        is_last_resort=choice.approach is ways.last_resort,
-        met=choice.met,
-        names=tuple([one.name for one in choice.met]),
-    )
+    is_last_resort = choice.approach is ways.last_resort
+    chosen, kept = ([pick_of(one.appliance) for one in some] for some in (choice.chosen, choice.kept))
+    return Given(chosen, kept=kept, is_last_resort=is_last_resort, met=choice.met)
 
 
-def _choose_sharing(
+def choose_sharing(
     compiled: CompiledSnapshot, ways: Approaches, title: Wanted, limits: Limits, sharing: Sharing
 ) -> Given:
+    """What `choose_new` gives where an appliance that it would pick does not take all."""
     met: list[Met] = []
-    for approach in (ways.routed, ways.last_resort):
-        found, shed = _takers(compiled, approach, title, limits, sharing, met)
-        if found or shed:
-            break
+    found, shed = _takers(compiled, ways.routed_picks, title, limits, sharing, met)
+    is_last_resort = not found and not shed
+    if is_last_resort:
+        found, shed = _takers(compiled, ways.resort_picks, title, limits, sharing, met)
     found += shed
     taken = _spread([one.site_id for one in found], limits)
-    is_last = approach is ways.last_resort and bool(found)
-    best = found[taken[0]].name if taken else ""
-    names = tuple([one.name for one in met])
-    return Given(tuple([found[no].appliance for no in taken]), best, is_last, tuple(met), names)
+    return Given([found[no] for no in taken], is_last_resort=is_last_resort and bool(found), met=tuple(met))
 
 
 def _takers(
-    compiled: CompiledSnapshot,
-    approach: Approach,
-    title: Wanted,
-    limits: Limits,
-    sharing: Sharing,
-    met: list[Met],
+    compiled: CompiledSnapshot, steps: list[Any], title: Wanted, limits: Limits, sharing: Sharing, met: list[Met]
 ) -> tuple[list[Pick], list[Pick]]:
     """Those that take the session and those that shed it; adds whom it met."""
-    levels, draw, number = sharing.levels, sharing.draw, title.number
-    wanted_sites = min(limits.sites, limits.pathways)
+    levels, draw, number, slot = sharing.levels, sharing.draw, title.number, title.slot
+    pathways, wanted_sites = limits.pathways, min(limits.sites, limits.pathways)
     found: list[Pick] = []
     shed: list[Pick] = []
     sites: set[SiteId] = set()
-    for _, hearers in approach.steps:
-        picks = compiled.picked(hearers)
-        if picks.holds is not None and not picks.holds(number):
+    for at, step in enumerate(steps):
+        picks = steps[at] = compiled.picked(step) if step.__class__ is tuple else step
+        holds, rows = picks.holds, picks.rows
+        if holds is not None and not holds(number):
             continue
-        for at in picks.roster.order(title.slot):
-            one = picks.rows[at]
-            if one is None or not one.holds(number):
+        for place in picks.order(slot):
+            one = rows[place]
+            if one is None or (holds is None and not one.holds(number)):
                 continue
             level = levels.get(one.name)
             if level is None:
                 met.append(one.taking)
-            else:
-                came_to = outcome(level, draw, one.key, is_in_use=False)
-                met.append(Met(one.name, one.key, False, came_to))
-                if came_to != TAKES:
-                    if came_to != REFUSES:
-                        shed.append(one)
-                    continue
+            elif (came_to := _came_to(one, level, draw, met)) != TAKES:
+                if came_to != REFUSES:
+                    shed.append(one)
+                continue
             found.append(one)
             sites.add(one.site_id)
-            if len(found) >= limits.pathways and len(sites) >= wanted_sites:
+            if len(found) >= pathways and len(sites) >= wanted_sites:
                 return found, shed
     return found, shed
+
+
+def _came_to(one: Pick, level: int, draw: int, met: list[Met]) -> int:
+    came_to = outcome(level, draw, one.key, is_in_use=False)
+    met.append(Met(one.name, one.key, False, came_to))
+    return came_to
 
 
 def walk(

@@ -4,7 +4,8 @@ Routes come as columns, one set for each *source*: the prefixes that an operator
 appliances hears over BGP. Prefixes nest or lie apart, never cross, so one sweep flattens them into ranges of addresses;
 a look-up is one bisection. Each range points to a *node*: its own prefix with those who hear it, and the node of the
 next shorter prefix around it. Nodes that rank their sources alike are of one *class*, whatever the lengths, paths and
-MEDs are: what is remembered for clients is remembered by class.
+MEDs are: what is remembered for clients is remembered by class. Classes are numbered in bulk when a table is put
+together, part by part.
 
 Many routes are cut into *parts* by the first bits of addresses. Each part is a handful of flat columns that stand
 alone, compiled, written as bytes and read in bulk: a changed route changes its part, and the others stay as they are.
@@ -16,10 +17,10 @@ a missing MED is 0.
 import hashlib
 import ipaddress
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -192,32 +193,36 @@ class RoutePart:
 
 
 class _Ranges:
-    """The ranges of all parts of a family in one, with the classes of those that were asked for."""
+    """The ranges of all parts of a family in one, with their classes."""
 
     __slots__ = ("first", "inner", "numbers", "starts")
 
-    def __init__(self, family: int, parts: Sequence[RoutePart]) -> None:
-        self.starts = parts[0].starts if len(parts) == 1 else _joined(family, parts)
+    def __init__(self, family: int, parts: Sequence[RoutePart], offsets: Sequence[int]) -> None:
+        self.starts, self.numbers = _joined(family, parts, offsets)
+        """First addresses, and by range its class."""
         blocks = np.arange(0x10000, dtype=self.starts.typecode) << (16 if family == 4 else 48)
         first = np.searchsorted(np.frombuffer(self.starts, dtype=self.starts.typecode), blocks, side="right")
         self.first = array("I", np.append(first, len(self.starts)).astype(np.uint32).tobytes())
         """By the first 16 bits of addresses, and one more: how many ranges start before or with them."""
-        self.numbers = array("i", [-1]) * len(self.starts)
-        """By range: its class; -1 where nobody asked."""
         self.inner = {high for part in parts for high in part.inner_high_v6}
         """Upper halves of the addresses inside whose /64 ranges start."""
 
 
-def _joined(family: int, parts: Sequence[RoutePart]) -> "array[int]":
-    code, cuts, bits = parts[0].starts.typecode, CUTS[family], 16 if family == 4 else 48
-    pieces = []
+def _joined(family: int, parts: Sequence[RoutePart], offsets: Sequence[int]) -> "tuple[array[int], array[int]]":
+    code, cuts, bits = parts[0].starts.typecode, CUTS[family] if len(parts) > 1 else (0,), 16 if family == 4 else 48
+    pieces, classes = [], []
     for number, part in enumerate(parts):
         starts, begin = np.frombuffer(part.starts, dtype=code), np.array([cuts[number] << bits], dtype=code)
         last = len(starts)
         if number + 1 < len(cuts):
             last = int(np.searchsorted(starts, np.array(cuts[number + 1] << bits, dtype=code)))
-        pieces += [begin, starts[int(np.searchsorted(starts, begin, side="right")[0]) : last]]
-    return array(code, np.concatenate(pieces).tobytes())
+        first = int(np.searchsorted(starts, begin, side="right")[0])
+        pieces += [begin, starts[first:last]]
+        nodes = np.frombuffer(part.nodes, dtype=np.uint32)[first - 1 : last]
+        own = np.frombuffer(part.node_classes, dtype=np.uint32)[nodes]
+        classes.append(own + (own > 0) * np.uint32(offsets[number]))
+    numbers = np.concatenate(classes).astype(np.uint32)
+    return array(code, np.concatenate(pieces).tobytes()), array("I", numbers.tobytes())
 
 
 _EMPTY: dict[str, Any] = {
@@ -230,7 +235,7 @@ _NOBODY = {4: RoutePart(starts=array("I", [0]), **_EMPTY), 6: RoutePart(starts=a
 
 
 class RouteTable:
-    """All parts. A class of clients has one number in all of them, given when it is first asked for."""
+    """All parts. Classes of clients have numbers of their own in each of them, but 0, whom nobody hears."""
 
     def __init__(self, parts: Mapping[str, RoutePart], sources: "array[int]") -> None:
         """Put parts together.
@@ -247,12 +252,12 @@ class RouteTable:
         for name, part in parts.items():
             _check_place(name, part, len(sources))
         self._v4, self._v6 = (_parts_of(family, parts) for family in (4, 6))
-        self._ranges_v4, self._ranges_v6 = _Ranges(4, self._v4), _Ranges(6, self._v6)
-        self._by_part: dict[tuple[int, int], int] = {}
-        """By `id` of a part and number of a class in it: number of the class."""
-        self._numbers: dict[Groups, int] = {(): 0}
-        self._groups: dict[int, Groups] = {0: ()}
-        self._next = count(1)
+        all_parts = [*self._v4, *self._v6]
+        self._offsets = [0, *accumulate(part.classes - 1 for part in all_parts)]
+        """What numbers of classes have more than in their part."""
+        self._parts = all_parts
+        self._ranges_v4 = _Ranges(4, self._v4, self._offsets)
+        self._ranges_v6 = _Ranges(6, self._v6, self._offsets[len(self._v4) :])
 
     @property
     def classes(self) -> int:
@@ -275,11 +280,7 @@ class RouteTable:
             if start in ranges.inner or (not start and address[:12] == _MAPPED):
                 return self._class_at(address)
         first = ranges.first
-        at = bisect_right(ranges.starts, start, first[block], first[block + 1]) - 1
-        number = ranges.numbers[at]
-        if number < 0:
-            number = ranges.numbers[at] = self._class_at(address)
-        return number
+        return ranges.numbers[bisect_right(ranges.starts, start, first[block], first[block + 1]) - 1]
 
     def coverage(self, address: bytes) -> tuple[Covering, ...]:
         """The best route of each source that covers an address, best first."""
@@ -288,26 +289,27 @@ class RouteTable:
 
     def groups(self, class_no: int) -> Groups:
         """The sources that clients of a class are heard by, in groups, best first; the class is one of `class_no`."""
-        return self._groups[class_no]
+        if not class_no:
+            return ()
+        number = bisect_left(self._offsets, class_no) - 1
+        return self._parts[number].groups(class_no - self._offsets[number], self.sources)
 
     def _node(self, address: bytes) -> tuple[RoutePart, int]:
+        number, node = self._place(address)
+        return self._parts[number], node
+
+    def _place(self, address: bytes) -> tuple[int, int]:
+        """Number of the part, and the node in it."""
         if len(address) == 16 and address[:12] == _MAPPED:
             address = address[12:]
         parts, family = (self._v4, 4) if len(address) == 4 else (self._v6, 6)
-        part = parts[int(PART_OF[family][_number_of(address[:2])]) if len(parts) > 1 else 0]
-        return part, part.node_no(address)
+        number = int(PART_OF[family][_number_of(address[:2])]) if len(parts) > 1 else 0
+        return number + (family == 6) * len(self._v4), parts[number].node_no(address)
 
     def _class_at(self, address: bytes) -> int:
-        part, node = self._node(address)
-        key = id(part), part.node_classes[node]
-        number = self._by_part.get(key)
-        if number is None:
-            groups = part.groups(key[1], self.sources)
-            fresh = next(self._next)  # Threads may ask at once: a number is given to one of them only.
-            number = self._numbers.setdefault(groups, fresh)
-            self._groups[number] = groups
-            self._by_part[key] = number
-        return number
+        number, node = self._place(address)
+        own = self._parts[number].node_classes[node]
+        return own + self._offsets[number] if own else 0
 
 
 def _parts_of(family: int, parts: Mapping[str, RoutePart]) -> tuple[RoutePart, ...]:
@@ -362,6 +364,8 @@ def _check_place(name: str, part: RoutePart, slots: int) -> None:
         raise ValueError(f"routes: there is no part {name[:20]!r}")
     if part.starts.typecode != starts:
         raise ValueError(f"routes: part {name} is of the other family")
+    if part.starts[0] > (CUTS[int(family)][int(number)] << (16 if family == "4" else 48) if number else 0):
+        raise ValueError(f"routes: part {name} begins after its first address")
     named = np.frombuffer(part.set_slots, dtype=np.uint32)
     if len(named) and int(named.max()) >= slots:
         raise ValueError(f"routes: part {name} names a source that there is not")

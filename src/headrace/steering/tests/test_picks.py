@@ -1,4 +1,4 @@
-"""What is remembered of new sessions against the long way, for many clients and titles of one snapshot."""
+"""What new sessions are given against the long way, for many clients and titles of one snapshot."""
 
 import ipaddress
 
@@ -9,7 +9,6 @@ from headrace.catalog.fileset import FileSet
 from headrace.fleet.model import AdminState
 from headrace.steering.approach import approaches
 from headrace.steering.compile import CompiledSnapshot, compile_snapshot
-from headrace.steering.picks import Memory
 from headrace.steering.rank import Limits, choose, choose_new
 from headrace.steering.testing import make_appliance, make_site, make_snapshot, make_title
 
@@ -43,7 +42,7 @@ def compiled_of(sites: list) -> CompiledSnapshot:
     asked=st.lists(st.tuples(st.sampled_from(CLIENTS), st.sampled_from(TITLES)), min_size=1, max_size=40),
     configurations=st.lists(st.builds(Limits, pathways=st.integers(1, 5), sites=st.integers(1, 2)), max_size=3),
 )
-def test_whatever_is_remembered_is_what_the_long_way_chooses(sites: list, asked: list, configurations: list) -> None:
+def test_the_walk_gives_what_the_long_way_chooses(sites: list, asked: list, configurations: list) -> None:
     compiled = compiled_of(sites)
     for limits in [Limits(), *configurations, Limits()]:
         ways_to = {}
@@ -56,13 +55,3 @@ def test_whatever_is_remembered_is_what_the_long_way_chooses(sites: list, asked:
             assert short.appliances == tuple(one.appliance for one in long.chosen)
             assert short.best == (short.appliances[0].appliance_id if short.appliances else "")
             assert short.is_last_resort == (bool(long.chosen) and long.approach is ways.last_resort)
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    memory = Memory(most=3)
-    one: dict[int, int] = {}
-    other: dict[int, int] = {}
-    for number in range(3):
-        memory.put(one, number, number)
-    memory.put(other, 7, 7)
-    assert (one, other) == ({}, {7: 7})

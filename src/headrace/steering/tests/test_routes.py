@@ -244,9 +244,20 @@ def test_what_a_change_does_not_touch_stays_as_it_is() -> None:
     assert wide.coverage(bytes([200, 0, 2, 1])) == ((0, 1, 0, 0),)
 
 
-def test_a_class_has_one_number_in_all_parts() -> None:
+def test_parts_have_classes_of_their_own_that_rank_alike() -> None:
     routes = [(0, text, 1, 0) for text in ("10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32")]
     table = build_routes([columns(routes, 0)], cut_from=1)
     addresses = ["10.0.0.1", "192.0.2.1", "2001:db8::1"]
-    assert {table.class_no(ipaddress.ip_address(one).packed) for one in addresses} == {1}
+    numbers = [table.class_no(ipaddress.ip_address(one).packed) for one in addresses]
+    assert sorted(numbers) == [1, 2, 3]
+    assert {table.groups(number) for number in numbers} == {((0,),)}
     assert table.class_no(bytes([11, 0, 0, 1])) == table.class_no(bytes(16)) == 0
+    assert table.groups(0) == ()
+
+
+def test_a_part_that_does_not_cover_its_addresses_is_refused() -> None:
+    part = build_routes([columns([(0, "10.0.0.0/8", 1, 0)], 0)]).parts["4"]
+    written = {name: one.tobytes() for name, one in part.columns().items()}
+    late = array("I", [one + 5 for one in part.columns()["starts_v4"]])
+    with pytest.raises(ValueError, match="part 4 begins after its first address"):
+        RouteTable({"4": RoutePart.from_columns(written | {"starts_v4": late.tobytes()})}, array("I", [0]))
